@@ -1,0 +1,3 @@
+//! Starts queuectl.
+
+fn main() {}
