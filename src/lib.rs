@@ -3,3 +3,5 @@
 //! Imports point one way only: `main → cli → worker → store → domain`. `docs/architecture.md` is the map.
 
 #![deny(unreachable_pub)]
+
+pub mod domain;
