@@ -5,3 +5,4 @@
 #![deny(unreachable_pub)]
 
 pub mod domain;
+pub mod store;

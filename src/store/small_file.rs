@@ -1,0 +1,234 @@
+//! Small files and directories, made so that they are there whole after a power cut or not at all.
+//!
+//! Knows nothing of what they are for.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::disk::{Disk, Handle, Open};
+
+/// More than any small file has, in bytes.
+const LARGEST: usize = 16 << 20;
+
+/// Who gets what is made, where that is not who makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+/// Something went wrong with a file.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {source}", path.display())]
+pub struct FileError {
+    /// What was tried, such as `read`.
+    pub action: &'static str,
+    /// With which file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// Puts action and path to an error of the system.
+    pub fn when<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| FileError { action, path: path.to_owned(), source }
+    }
+
+    /// Whether the file was not there.
+    pub fn is_missing(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+}
+
+/// Reads the whole of a file; none where there is no such file.
+pub fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    let handle = match disk.open(path, Open::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(FileError::when("open", path))?,
+    };
+    read_open(handle.as_ref()).map(Some).map_err(FileError::when("read", path))
+}
+
+/// Reads the whole of an open file.
+///
+/// Errors: where it is larger than any small file.
+pub fn read_open(handle: &dyn Handle) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let read = handle.read_at(&mut buffer, content.len() as u64)?;
+        content.extend_from_slice(&buffer[..read]);
+        // A short read of a file is the end of it.
+        if read < buffer.len() {
+            return Ok(content);
+        }
+        if content.len() > LARGEST {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+    }
+}
+
+/// Makes a file in an open directory, unless the name is taken. Says whether it was made.
+///
+/// Ensures: it appears whole, and its bytes are on stable storage; its name is once the directory is synced.
+/// Expects: nobody else uses the name with `.tmp` at its end.
+pub fn create(
+    directory: &dyn Handle,
+    name: &str,
+    content: &[u8],
+    owner: Option<Owner>,
+) -> io::Result<bool> {
+    match directory.stat_in(name) {
+        Ok(_) => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let temporary = write_temporary(directory, name, content, owner)?;
+    match directory.rename_new(&temporary, name) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            directory.unlink(&temporary)?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a file in an open directory, or puts another in its place.
+///
+/// Ensures and expects: as [`create`].
+pub fn replace(
+    directory: &dyn Handle,
+    name: &str,
+    content: &[u8],
+    owner: Option<Owner>,
+) -> io::Result<()> {
+    let temporary = write_temporary(directory, name, content, owner)?;
+    directory.rename_over(&temporary, name)
+}
+
+fn write_temporary(
+    directory: &dyn Handle,
+    name: &str,
+    content: &[u8],
+    owner: Option<Owner>,
+) -> io::Result<String> {
+    let temporary = format!("{name}.tmp");
+    let file = match directory.open_in(&temporary, Open::CreateNew) {
+        // Whoever began it died.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            directory.unlink(&temporary)?;
+            directory.open_in(&temporary, Open::CreateNew)?
+        }
+        other => other?,
+    };
+    give(file.as_ref(), owner)?;
+    let mut rest = content;
+    while !rest.is_empty() {
+        match file.append(rest)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => rest = &rest[written..],
+        }
+    }
+    file.sync_all()?;
+    Ok(temporary)
+}
+
+/// Makes a directory, unless there is one. Says whether it was made. Its name is not synced.
+pub fn create_directory(
+    disk: &dyn Disk,
+    path: &Path,
+    owner: Option<Owner>,
+) -> Result<bool, FileError> {
+    match disk.create_directory(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        other => other.map_err(FileError::when("create directory", path))?,
+    }
+    if owner.is_some() {
+        let opened = disk.open(path, Open::Directory).map_err(FileError::when("open", path))?;
+        give(opened.as_ref(), owner).map_err(FileError::when("change the owner of", path))?;
+    }
+    Ok(true)
+}
+
+/// Gives what was made to whom it belongs.
+pub fn give(handle: &dyn Handle, owner: Option<Owner>) -> io::Result<()> {
+    owner.map_or(Ok(()), |owner| handle.set_owner(owner.uid, owner.gid))
+}
+
+/// Makes a directory and those above it that are missing, each of them synced into the one above.
+pub fn create_directories(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
+    let mut missing = Vec::new();
+    let mut at = path;
+    loop {
+        match disk.stat(at) {
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(at),
+            Err(error) => return Err(FileError::when("look at", at)(error)),
+        }
+        match at.parent() {
+            Some(above) => at = above,
+            None => break,
+        }
+    }
+    while let Some(directory) = missing.pop() {
+        create_directory(disk, directory, None)?;
+        if let Some(above) = directory.parent() {
+            sync_directory(disk, above)?;
+        }
+    }
+    Ok(())
+}
+
+/// Brings the names in a directory to stable storage.
+pub fn sync_directory(disk: &dyn Disk, path: &Path) -> Result<(), FileError> {
+    let opened = disk.open(path, Open::Directory).map_err(FileError::when("open", path))?;
+    sync_open_directory(opened.as_ref()).map_err(FileError::when("sync", path))
+}
+
+/// Brings the names in an open directory to stable storage.
+pub fn sync_open_directory(directory: &dyn Handle) -> io::Result<()> {
+    match directory.sync_all() {
+        // File systems that keep names by themselves refuse to sync a directory in this way.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::real_disk::RealDisk;
+
+    #[test]
+    fn a_file_is_made_once_and_replaced_at_will() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = RealDisk.open(place.path(), Open::Directory).unwrap();
+        // What somebody began and did not end is no hindrance.
+        std::fs::write(place.path().join("a.tmp"), "half").unwrap();
+        assert!(create(directory.as_ref(), "a", b"one", None).unwrap());
+        assert!(!create(directory.as_ref(), "a", b"two", None).unwrap());
+        let path = place.path().join("a");
+        assert_eq!(read(&RealDisk, &path).unwrap().unwrap(), b"one");
+
+        let long = vec![b'x'; 4096 * 2];
+        replace(directory.as_ref(), "a", &long, None).unwrap();
+        assert_eq!(read(&RealDisk, &path).unwrap().unwrap(), long);
+        assert_eq!(directory.names().unwrap(), ["a"]);
+        assert!(read(&RealDisk, &place.path().join("b")).unwrap().is_none());
+    }
+
+    #[test]
+    fn directories_are_made_all_the_way() {
+        let place = tempfile::tempdir().unwrap();
+        let deep = place.path().join("a/b/c");
+        create_directories(&RealDisk, &deep).unwrap();
+        create_directories(&RealDisk, &deep).unwrap();
+        assert!(deep.is_dir());
+        std::fs::write(place.path().join("file"), "").unwrap();
+        assert!(create_directories(&RealDisk, &place.path().join("file/x")).is_err());
+    }
+}
