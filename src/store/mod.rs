@@ -5,5 +5,10 @@
 pub mod clock;
 pub mod disk;
 pub mod ids;
+pub mod layout;
+pub mod machine;
+pub mod node;
+pub mod presence;
 pub mod real_disk;
 pub mod small_file;
+pub mod watch;

@@ -1,0 +1,164 @@
+//! Which machine this is, so that a copied `local/` never hands one machine's identity to another.
+//!
+//! Knows nothing of queues and nodes.
+
+use std::path::{Path, PathBuf};
+
+use crc32c::crc32c;
+
+use super::disk::{Disk, Open};
+use super::ids::Ids;
+use super::small_file::{self, FileError};
+
+/// What the process was started with and where, as far as identity depends on it.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// `$QUEUECTL_NODE`, which pins the node.
+    pub node: Option<String>,
+    /// The id the system gave the machine.
+    pub machine_id: Option<String>,
+    /// `$XDG_STATE_HOME`.
+    pub state_home: Option<PathBuf>,
+    /// `$HOME`.
+    pub home: Option<PathBuf>,
+    /// The name of the host.
+    pub host: String,
+    /// The effective user.
+    pub uid: u32,
+}
+
+/// What stands for the machine where it has no id yet. No machine is ever called so.
+const UNNAMED: &str = "unnamed";
+
+impl Environment {
+    /// What this process was started with.
+    pub fn of_this_process(disk: &dyn Disk) -> Self {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let node = variable("QUEUECTL_NODE").map(|node| node.to_string_lossy().into_owned());
+        // A pinned node needs no machine.
+        let machine_id = if node.is_none() { machine_id(disk) } else { None };
+        Environment {
+            node,
+            machine_id,
+            state_home: absolute("XDG_STATE_HOME"),
+            home: absolute("HOME"),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            uid: rustix::process::geteuid().as_raw(),
+        }
+    }
+
+    /// The machine as it names a directory under `local/`: 8 hex digits. Makes nothing.
+    pub fn machine(&self, disk: &dyn Disk) -> Result<String, FileError> {
+        if let Some(name) = self.known_machine() {
+            return Ok(name);
+        }
+        let Some(directory) = self.state() else { return Ok(UNNAMED.to_owned()) };
+        let kept = small_file::read(disk, &directory.join("machine"))?;
+        Ok(kept.map_or_else(|| UNNAMED.to_owned(), |id| hash("kept", id.trim_ascii())))
+    }
+
+    /// As [`Environment::machine`], and where the machine has no id it gets one, kept in the user's state directory.
+    /// None where there is no such directory.
+    pub fn machine_or_make(
+        &self,
+        disk: &dyn Disk,
+        ids: &mut Ids,
+    ) -> Result<Option<String>, FileError> {
+        let name = self.machine(disk)?;
+        if name != UNNAMED {
+            return Ok(Some(name));
+        }
+        let Some(directory) = self.state() else { return Ok(None) };
+        small_file::create_directories(disk, &directory)?;
+        let opened =
+            disk.open(&directory, Open::Directory).map_err(FileError::when("open", &directory))?;
+        let path = directory.join("machine");
+        // Of several processes that make one at once, one wins, and all read that one.
+        let made = format!("{}\n", ids.suffix(26));
+        let unique = format!("machine.{}", ids.suffix(8));
+        small_file::create(opened.as_ref(), &unique, made.as_bytes(), None)
+            .and_then(|_| match opened.rename_new(&unique, "machine") {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    opened.unlink(&unique)
+                }
+                other => other,
+            })
+            .and_then(|()| small_file::sync_open_directory(opened.as_ref()))
+            .map_err(FileError::when("make", &path))?;
+        self.machine(disk).map(Some)
+    }
+
+    /// The machine, where that is known without the state directory.
+    fn known_machine(&self) -> Option<String> {
+        if let Some(node) = &self.node {
+            return Some(hash("node", node.as_bytes()));
+        }
+        self.machine_id.as_ref().map(|id| hash("machine-id", id.as_bytes()))
+    }
+
+    /// Where this user's programs keep what they must remember.
+    fn state(&self) -> Option<PathBuf> {
+        let home = || self.home.as_ref().map(|home| home.join(".local/state"));
+        self.state_home.clone().or_else(home).map(|state| state.join("queuectl"))
+    }
+}
+
+/// The id the system gave the machine, if it is one: containers have an empty file or a placeholder.
+fn machine_id(disk: &dyn Disk) -> Option<String> {
+    let content = small_file::read(disk, Path::new("/etc/machine-id")).ok()??;
+    let id = String::from_utf8(content).ok()?.trim().to_owned();
+    (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
+}
+
+/// 8 hex digits. The machine id itself is nobody else's business (machine-id(5)), and 32 bits don't give it away.
+fn hash(kind: &str, id: &[u8]) -> String {
+    let keyed = [b"queuectl ", kind.as_bytes(), b" ", id].concat();
+    format!("{:08x}", crc32c(&keyed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::real_disk::RealDisk;
+
+    #[test]
+    fn the_machine_id_names_the_machine_and_a_pinned_node_goes_before_it() {
+        let one = Environment { machine_id: Some("1".into()), ..Environment::default() };
+        let two = Environment { machine_id: Some("2".into()), ..Environment::default() };
+        let name = one.machine(&RealDisk).unwrap();
+        assert_eq!(name, "846b3a79");
+        assert_ne!(name, two.machine(&RealDisk).unwrap());
+        let pinned = |environment| Environment { node: Some("n1".into()), ..environment };
+        let machine = pinned(one).machine(&RealDisk).unwrap();
+        assert_eq!(machine, pinned(two).machine(&RealDisk).unwrap());
+        assert_ne!(machine, name);
+    }
+
+    #[test]
+    fn a_machine_without_id_gets_one_with_the_first_write() {
+        let place = tempfile::tempdir().unwrap();
+        let environment =
+            Environment { home: Some(place.path().to_owned()), ..Environment::default() };
+        assert_eq!(environment.machine(&RealDisk).unwrap(), UNNAMED);
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+
+        let made = environment.machine_or_make(&RealDisk, &mut Ids::new(None)).unwrap().unwrap();
+        assert_eq!(made.len(), 8);
+        let again = environment.machine_or_make(&RealDisk, &mut Ids::new(None)).unwrap();
+        assert_eq!(again, Some(made.clone()));
+        assert_eq!(environment.machine(&RealDisk).unwrap(), made);
+        let state = place.path().join(".local/state/queuectl");
+        assert_eq!(std::fs::read_dir(state).unwrap().count(), 1);
+
+        let homeless = Environment::default();
+        assert_eq!(homeless.machine_or_make(&RealDisk, &mut Ids::new(None)).unwrap(), None);
+    }
+
+    #[test]
+    fn this_process_is_somewhere() {
+        let environment = Environment::of_this_process(&RealDisk);
+        assert!(!environment.host.is_empty());
+        assert_eq!(environment.uid, rustix::process::geteuid().as_raw());
+    }
+}
