@@ -1,0 +1,225 @@
+//! The checkpoint: the fold as it stood, so that reading costs the new events and not the whole log.
+//!
+//! A cache: delete it at will. It is written under a temporary name and renamed, carries its own checksums, and any
+//! doubt about it means throwing it away. Whether its places still hold is the reader's question.
+//!
+//! ```text
+//! "QCTLCKP1" | length, crc of header | header | blocks of ids, 4 KiB each, from byte 4096 on | body
+//! ```
+//! The blocks hold the hashes of the own node's ids with the places of their jobs, sorted, so that one id is looked up
+//! by reading a block or two in place.
+
+use std::io;
+
+use bitcode::{Decode, Encode};
+
+use super::disk::{Handle, Open, append_all};
+use super::replay::{Cursor, View};
+use super::segment::read_range;
+use super::small_file::{Owner, give};
+use crate::domain::job::JobId;
+use crate::domain::shelf::{Packed, Shelf, hash};
+use crate::domain::state::{Facts, NodeState};
+
+const NAME: &str = "state.ckpt";
+const MAGIC: &[u8; 8] = b"QCTLCKP1";
+const BLOCK: usize = 4096;
+/// Sixteen bytes an id, and the checksum and count of the block.
+const IDS: usize = (BLOCK - 8) / 16;
+/// The form of what is packed. Raised whenever a type in it changes.
+const FORM: u32 = 4;
+
+/// What the checkpoint covers, and where its parts are.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+struct Header {
+    /// The version that wrote it; another's is no use.
+    app: String,
+    /// The boot in which it was written.
+    boot: String,
+    /// The node whose ids are in the blocks.
+    own: Option<String>,
+    /// How far each node had been read.
+    cursors: Vec<(String, Cursor)>,
+    blocks: u64,
+    body_len: u64,
+    body_crc: u32,
+}
+
+/// A node as it is kept.
+#[derive(Encode, Decode)]
+struct Image {
+    node: String,
+    facts: Facts,
+    chunks: Vec<Packed>,
+    /// Of the own node, none: its ids are in the blocks.
+    ids: Vec<(u64, u64)>,
+}
+
+/// An open checkpoint.
+pub struct Checkpoint {
+    file: Box<dyn Handle>,
+    header: Header,
+}
+
+fn app() -> String {
+    format!(concat!("queuectl ", env!("CARGO_PKG_VERSION"), " form {}"), FORM)
+}
+
+/// Opens the checkpoint in the directory of caches; none where there is none of this version, boot and node.
+pub fn open(cache: &dyn Handle, own: Option<&str>, boot: &str) -> Option<Checkpoint> {
+    let file = cache.open_in(NAME, Open::Read).ok()?;
+    let head = read_range(file.as_ref(), 0, BLOCK as u64).ok()?;
+    let rest = head.strip_prefix(MAGIC)?;
+    let (len, rest) = rest.split_first_chunk::<4>()?;
+    let (crc, rest) = rest.split_first_chunk::<4>()?;
+    let bytes = rest.get(..u32::from_le_bytes(*len) as usize)?;
+    if crc32c::crc32c(bytes) != u32::from_le_bytes(*crc) {
+        return None;
+    }
+    let header: Header = bitcode::decode(bytes).ok()?;
+    let fits = header.app == app() && header.boot == boot && header.own.as_deref() == own;
+    fits.then_some(Checkpoint { file, header })
+}
+
+impl Checkpoint {
+    /// How far the own node had been read.
+    pub fn own_cursor(&self) -> Option<&Cursor> {
+        let own = self.header.own.as_ref()?;
+        self.header.cursors.iter().find(|(node, _)| node == own).map(|(_, cursor)| cursor)
+    }
+
+    /// The view as it stood; none where the file does not hold what it should.
+    pub fn load(&self) -> Option<View> {
+        let start = BLOCK as u64 * (1 + self.header.blocks);
+        let end = start.checked_add(self.header.body_len)?;
+        let bytes = read_range(self.file.as_ref(), start, end).ok()?;
+        if bytes.len() as u64 != self.header.body_len
+            || crc32c::crc32c(&bytes) != self.header.body_crc
+        {
+            return None;
+        }
+        let body: Vec<Image> = bitcode::decode(&bytes).ok()?;
+        let mut view = View::default();
+        for Image { node, facts, chunks, mut ids } in body {
+            if self.header.own.as_ref() == Some(&node) {
+                for block in 0..self.header.blocks {
+                    ids.extend(self.block(block)?);
+                }
+            }
+            let jobs = Shelf::unpack(chunks, ids);
+            view.state.nodes.insert(node, NodeState::of_parts(facts, jobs));
+        }
+        view.checkpoint = end;
+        view.cursors = self.header.cursors.iter().cloned().collect();
+        Some(view)
+    }
+
+    /// Whether the own node may have had a job of this id when the checkpoint was written, or a batch that was not
+    /// whole yet; none where the file does not hold what it should.
+    pub fn may_have(&self, id: &JobId) -> Option<bool> {
+        let wanted = hash(id);
+        let (mut low, mut high) = (0, self.header.blocks);
+        while low < high {
+            // Hashes are spread evenly, so the place of one can be guessed closely.
+            let guess = u64::try_from((u128::from(wanted) * u128::from(self.header.blocks)) >> 64);
+            let middle = match (low, high - low == self.header.blocks) {
+                (0, true) => guess.ok()?,
+                _ => low + (high - low) / 2,
+            };
+            let ids = self.block(middle)?;
+            match (ids.first(), ids.last()) {
+                (Some((first, _)), _) if wanted < *first => high = middle,
+                (_, Some((last, _))) if wanted > *last => low = middle + 1,
+                _ => return Some(ids.iter().any(|(hash, _)| *hash == wanted)),
+            }
+        }
+        Some(false)
+    }
+
+    fn block(&self, index: u64) -> Option<Vec<(u64, u64)>> {
+        let start = BLOCK as u64 * (1 + index);
+        let bytes = read_range(self.file.as_ref(), start, start + BLOCK as u64).ok()?;
+        let (crc, rest) = bytes.split_first_chunk::<4>()?;
+        if bytes.len() != BLOCK || crc32c::crc32c(rest) != u32::from_le_bytes(*crc) {
+            return None;
+        }
+        let (count, ids) = rest.split_first_chunk::<4>()?;
+        let (numbers, _) = ids.as_chunks::<8>();
+        let (pairs, _) = numbers.as_chunks::<2>();
+        let pair =
+            |[hash, order]: &[[u8; 8]; 2]| (u64::from_le_bytes(*hash), u64::from_le_bytes(*order));
+        Some(pairs.iter().take(u32::from_le_bytes(*count) as usize).map(pair).collect())
+    }
+}
+
+/// Writes the view as the checkpoint, in place of the last. Says how many bytes it has.
+///
+/// `suffix` keeps the temporary names of several processes apart.
+pub fn write(
+    cache: &dyn Handle,
+    view: &View,
+    own: Option<&str>,
+    boot: &str,
+    owner: Option<Owner>,
+    suffix: &str,
+) -> io::Result<u64> {
+    let image = |(node, state): (&String, &NodeState)| Image {
+        node: node.clone(),
+        facts: state.facts.clone(),
+        chunks: state.shelf().pack(),
+        ids: if own == Some(node) { Vec::new() } else { state.shelf().pack_ids() },
+    };
+    let body = bitcode::encode(&view.state.nodes.iter().map(image).collect::<Vec<_>>());
+    let own_state = own.and_then(|own| view.state.nodes.get(own));
+    let blocks = own_state.map(id_blocks).unwrap_or_default();
+    let header = bitcode::encode(&Header {
+        app: app(),
+        boot: boot.to_owned(),
+        own: own.map(str::to_owned),
+        cursors: view.cursors.iter().map(|(node, at)| (node.clone(), at.clone())).collect(),
+        blocks: (blocks.len() / BLOCK) as u64,
+        body_len: body.len() as u64,
+        body_crc: crc32c::crc32c(&body),
+    });
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend((header.len() as u32).to_le_bytes());
+    bytes.extend(crc32c::crc32c(&header).to_le_bytes());
+    bytes.extend(&header);
+    if bytes.len() > BLOCK {
+        // So many nodes that the header takes more than its page: read the logs instead.
+        return Ok(0);
+    }
+    bytes.resize(BLOCK, 0);
+    bytes.extend(blocks);
+    bytes.extend(body);
+    let temporary = format!(".{NAME}.{suffix}.tmp");
+    let _ = cache.unlink(&temporary);
+    let file = cache.open_in(&temporary, Open::CreateNew)?;
+    append_all(file.as_ref(), &bytes)?;
+    give(file.as_ref(), owner)?;
+    cache.rename_over(&temporary, NAME)?;
+    Ok(bytes.len() as u64)
+}
+
+/// The ids of a node, sorted by their hashes, in blocks.
+///
+/// The ids of batches that are not whole yet are among them: they are taken once those are, and the lines that make
+/// them whole name no id.
+fn id_blocks(node: &NodeState) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut all = node.shelf().pack_ids();
+    let staged = node.facts.open_batches.values().flatten();
+    all.extend(staged.map(|job| (hash(&job.spec.id), job.seq)));
+    all.sort_unstable();
+    for ids in all.chunks(IDS) {
+        let mut block = (ids.len() as u32).to_le_bytes().to_vec();
+        for (hash, order) in ids {
+            block.extend(hash.to_le_bytes());
+            block.extend(order.to_le_bytes());
+        }
+        block.resize(BLOCK - 4, 0);
+        bytes.extend(crc32c::crc32c(&block).to_le_bytes());
+        bytes.extend(block);
+    }
+    bytes
+}

@@ -1,0 +1,98 @@
+//! What can go wrong between a verb and the disk. The terminal adds the way out.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::replay::Damage;
+use crate::domain::decide::Refusal;
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The rules forbid it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A call to the system failed before anything was written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb with its preposition.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The own log is damaged; nothing is written until it is repaired.
+    #[error("the log is damaged: {0}")]
+    Damaged(Damage),
+    /// Damage was noted before; nothing is written until it is repaired.
+    #[error("the queue is degraded: {0}")]
+    Degraded(String),
+    /// The own log is shorter than, or another than, what was synced: something put an old copy in its place.
+    #[error("the log in {} was rolled back: {what}", path.display())]
+    RolledBack {
+        /// The directory of the log.
+        path: PathBuf,
+        /// How it was seen.
+        what: String,
+    },
+    /// A newer version wrote this; this one may only read it.
+    #[error("{} needs a newer queuectl: {what}", path.display())]
+    TooNew {
+        /// The file that says so.
+        path: PathBuf,
+        /// What is new in it.
+        what: String,
+    },
+    /// Another process held the append lock all the time.
+    #[error("cannot lock {}: held for {seconds} s{}", path.display(), holder_text(*holder))]
+    LockHeld {
+        /// The directory of the log.
+        path: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+        /// Who holds it, where that is known.
+        holder: Option<u32>,
+    },
+    /// What was to be written was not stored, or not whole.
+    #[error("not recorded: cannot {action} {}: {source}", path.display())]
+    NotRecorded {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It was written, and whether it is on stable storage can't be known.
+    #[error("outcome unknown: it may or may not be recorded in {}: {source}", path.display())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An event is longer than a line may be.
+    #[error("the event takes {len} bytes, more than the {limit} a line may have")]
+    TooLong {
+        /// Its length.
+        len: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The place of the queue is not usable.
+    #[error(transparent)]
+    Place(#[from] super::node::NodeError),
+}
+
+fn holder_text(holder: Option<u32>) -> String {
+    holder.map_or(String::new(), |pid| format!(" by process {pid}"))
+}
+
+impl StoreError {
+    /// Wraps what the system said with what was tried on what.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+        let path = path.to_owned();
+        move |source| StoreError::Io { action, path, source }
+    }
+}

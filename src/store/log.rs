@@ -1,0 +1,309 @@
+//! The own node's log as its writers see it: the append lock, the active segment, and doubt.
+//!
+//! The lock is on the directory of the log itself. Whoever holds it looks at the end of the active segment first:
+//! a torn tail, another boot or a failed sync is doubt, and on doubt a new segment is begun. Nothing is truncated,
+//! nothing is appended after damage. Knows nothing of state; `append.rs` writes and syncs.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::disk::{Disk, Handle, Lock, Open};
+use super::error::StoreError;
+use super::files;
+use super::line::Crc;
+use super::mark::{self, Mark};
+use super::node::Place;
+use super::replay::Damage;
+use super::rotate::{Reason, Rotation};
+use super::segment::{self, SegmentName};
+use super::small_file::give;
+use crate::domain::event::{Segment, SegmentEnd};
+use crate::domain::timestamp::Timestamp;
+
+/// How long the append lock is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A writer of the own node's log.
+pub struct Log {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) clock: Clock,
+    /// The directory of the log.
+    pub(super) path: PathBuf,
+    /// The directory of the mark.
+    pub(super) local: PathBuf,
+    pub(super) place: Place,
+    pub(super) node: String,
+    pub(super) boot: String,
+    pub(super) active: Option<Active>,
+    pub(super) mark_file: Option<Box<dyn Handle>>,
+    /// What people should be told, once.
+    pub(super) notices: Vec<String>,
+}
+
+/// The segment that is appended to, and how it ends.
+#[derive(Clone)]
+pub struct Active {
+    /// Its number.
+    pub number: u64,
+    /// Its first line.
+    pub header: Segment,
+    /// The `ts` of the header; later lines exceed it.
+    pub header_ts: Timestamp,
+    /// Its length in bytes.
+    pub len: u64,
+    /// The `seq` of its last line, or of the last line before it.
+    pub seq: u64,
+    /// The `ts` of its last line.
+    pub ts: Timestamp,
+    /// The checksum of its last line.
+    pub crc: Crc,
+    pub(super) file: Arc<dyn Handle>,
+    pub(super) inode: u64,
+    /// How long it was when it was opened here; 0 where it was made here.
+    pub(super) found_len: u64,
+}
+
+impl Active {
+    /// Its end, as the next header tells it.
+    pub(super) fn end(&self) -> SegmentEnd {
+        let (segment, len, seq) = (self.number, self.len, self.seq);
+        SegmentEnd { segment, len, seq, ts: Some(self.ts) }
+    }
+}
+
+/// The log while its append lock is held. The lock is given back when this is dropped.
+pub struct Locked<'a> {
+    pub(super) log: &'a mut Log,
+    pub(super) directory: Box<dyn Handle>,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // Unlocked before the close: a child between fork and exec holds copies of the descriptor.
+        let _ = self.directory.unlock();
+    }
+}
+
+impl Log {
+    /// A writer of the log of a place that has a node.
+    pub fn new(disk: Arc<dyn Disk>, clock: Clock, place: Place, boot: String) -> Self {
+        let node = place.node().expect("BUG: a log without a node").to_owned();
+        Log {
+            disk,
+            clock,
+            path: place.log_dir(&node),
+            local: place.local(),
+            place,
+            node,
+            boot,
+            active: None,
+            mark_file: None,
+            notices: Vec::new(),
+        }
+    }
+
+    /// The path of a segment, for messages.
+    pub(super) fn file(&self, segment: u64) -> PathBuf {
+        self.path.join(segment::file_name(segment))
+    }
+
+    /// Takes the append lock.
+    ///
+    /// Errors: [`StoreError::LockHeld`] after 60 s; where the directory can't be opened.
+    pub fn lock(&mut self) -> Result<Locked<'_>, StoreError> {
+        let mut waited = Duration::ZERO;
+        let mut pause = Duration::from_micros(20);
+        loop {
+            let open = self.disk.open(&self.path, Open::Directory);
+            let directory = open.map_err(StoreError::io("open", &self.path))?;
+            loop {
+                let locked = directory.try_lock(Lock::Exclusive);
+                if locked.map_err(StoreError::io("lock", &self.path))? {
+                    break;
+                }
+                if waited >= PATIENCE {
+                    let holder = self.disk.lock_holder(directory.as_ref());
+                    let (path, seconds) = (self.path.clone(), waited.as_secs());
+                    return Err(StoreError::LockHeld { path, seconds, holder });
+                }
+                self.disk.pause(pause);
+                waited += pause;
+                pause = (pause * 2).min(Duration::from_millis(1));
+            }
+            let held = directory.stat().map_err(StoreError::io("look at", &self.path))?;
+            let named =
+                self.disk.stat(&self.path).map_err(StoreError::io("look at", &self.path))?;
+            if (held.inode, held.device) == (named.inode, named.device) {
+                return Ok(Locked { log: self, directory });
+            }
+            // A copy has taken the directory's place; its lock is the one that counts.
+            let _ = directory.unlock();
+        }
+    }
+}
+
+impl Locked<'_> {
+    /// Brings the end of the log into view, and mends it by a new segment where there is doubt.
+    ///
+    /// Errors: where the log is damaged, rolled back or too new.
+    pub fn settle(&mut self) -> Result<Active, StoreError> {
+        let names = self.directory.names().map_err(StoreError::io("list", &self.log.path))?;
+        let names = names.iter().filter_map(|name| SegmentName::parse(name));
+        let (mut highest, mut bases) = (None, Vec::new());
+        for name in names {
+            match name {
+                SegmentName::Segment(number) => highest = highest.max(Some(number)),
+                SegmentName::Base(_, last) if highest.is_none_or(|number| last >= number) => {
+                    bases.push(name);
+                }
+                SegmentName::Base(..) => {}
+            }
+        }
+        // A base that is not whole is none; one that lies below the active segment is never asked.
+        let is_above = |last: &u64| highest.is_none_or(|number| *last >= number);
+        let mut above = 0;
+        for base in bases {
+            if let SegmentName::Base(_, last) = base
+                && is_above(&last)
+                && files::is_base(self.directory.as_ref(), base)
+                    .map_err(StoreError::io("read", &self.log.path))?
+            {
+                above = above.max(last);
+            }
+        }
+        let mark = self.mark().map_err(StoreError::io("read the mark in", &self.log.local))?;
+        let mark = mark.filter(|mark| mark.node == self.log.node);
+        let Some(number) = highest.filter(|number| *number > above) else {
+            if above > 0 || mark.is_some() {
+                return Err(self.rolled_back("the active segment is missing".into()));
+            }
+            let fresh = self.rotate(Rotation::new(Reason::First, 1))?;
+            return Ok(self.log.active.insert(fresh).clone());
+        };
+        self.open_active(number)?;
+        let active = self.log.active.as_ref().expect("BUG: no active segment");
+        if active.header.v > segment::VERSION || !active.header.requires.is_empty() {
+            let (path, v) = (self.log.file(number), active.header.v);
+            let what = match active.header.requires.first() {
+                Some(requirement) => format!("it requires {requirement:?}"),
+                None => format!("its format is {v}"),
+            };
+            return Err(StoreError::TooNew { path, what });
+        }
+        let len =
+            active.file.stat().map_err(StoreError::io("look at", &self.log.file(number)))?.len;
+        if let Some(mark) = &mark {
+            self.check_mark(mark, number, len)?;
+        }
+        if self.log.active.as_ref().is_some_and(|active| active.len != len) {
+            self.read_end(number, len)?;
+        }
+        let active = self.log.active.as_ref().expect("BUG: no active segment");
+        let reason = match active.len == len {
+            false => Reason::Torn,
+            true if active.header.boot != self.log.boot => Reason::Boot,
+            true => {
+                let crc = String::from_utf8_lossy(&active.crc);
+                match mark {
+                    Some(mark) if (mark.segment, mark.len) == (number, len) && mark.line != crc => {
+                        return Err(self.rolled_back("its last line is another".into()));
+                    }
+                    _ => return Ok(active.clone()),
+                }
+            }
+        };
+        self.rotate_on_doubt(reason, mark.as_ref())?;
+        Ok(self.log.active.as_ref().expect("BUG: no active segment").clone())
+    }
+
+    /// Opens the active segment, afresh where its path names another file than before.
+    fn open_active(&mut self, number: u64) -> Result<(), StoreError> {
+        let path = self.log.file(number);
+        let name = segment::file_name(number);
+        if let Some(active) = self.log.active.as_ref().filter(|active| active.number == number) {
+            let named = self.directory.stat_in(&name).map_err(StoreError::io("look at", &path))?;
+            if named.inode == active.inode {
+                return Ok(());
+            }
+        }
+        self.log.active = None;
+        let file = self.directory.open_in(&name, Open::Append);
+        let file: Arc<dyn Handle> = file.map_err(StoreError::io("open", &path))?.into();
+        let stat = file.stat().map_err(StoreError::io("look at", &path))?;
+        let header = segment::read_header(file.as_ref()).map_err(StoreError::io("read", &path))?;
+        let Some((placed, header)) = header.filter(|(_, header)| header.node == self.log.node)
+        else {
+            let what = "its first line is not the header of a segment of this node".to_owned();
+            return Err(StoreError::Damaged(Damage { file: path, what }));
+        };
+        self.log.active = Some(Active {
+            number,
+            seq: header.prev.as_ref().map_or(0, |prev| prev.seq),
+            header_ts: placed.record.ts,
+            ts: placed.record.ts,
+            header,
+            len: placed.end,
+            crc: placed.crc,
+            file,
+            inode: stat.inode,
+            found_len: stat.len,
+        });
+        Ok(())
+    }
+
+    /// Reads the last line, where the file ends with one; else leaves the place before it.
+    fn read_end(&mut self, number: u64, len: u64) -> Result<(), StoreError> {
+        let path = self.log.file(number);
+        let active = self.log.active.as_mut().expect("BUG: no active segment");
+        let last = segment::read_last(active.file.as_ref(), len);
+        if let Some(last) = last.map_err(StoreError::io("read", &path))?
+            && last.record.seq != 0
+        {
+            active.len = len;
+            active.seq = last.record.seq;
+            active.ts = last.record.ts;
+            active.crc = last.crc;
+        }
+        Ok(())
+    }
+
+    fn check_mark(&self, mark: &Mark, number: u64, len: u64) -> Result<(), StoreError> {
+        if mark.segment > number {
+            return Err(self.rolled_back(format!("segment {} is missing", mark.segment)));
+        }
+        if mark.segment == number && mark.len > len {
+            let what =
+                format!("{} bytes of segment {number} were synced, {len} are there", mark.len);
+            return Err(self.rolled_back(what));
+        }
+        Ok(())
+    }
+
+    fn rolled_back(&self, what: String) -> StoreError {
+        StoreError::RolledBack { path: self.log.path.clone(), what }
+    }
+
+    /// The mark, where there is one that is whole.
+    pub(super) fn mark(&mut self) -> io::Result<Option<Mark>> {
+        match self.mark_file() {
+            Ok(file) => mark::read(file),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn mark_file(&mut self) -> io::Result<&dyn Handle> {
+        let log = &mut *self.log;
+        let file = match log.mark_file.take() {
+            Some(file) if file.stat()?.links > 0 => file,
+            _ => {
+                let file = mark::open(log.disk.open(&log.local, Open::Directory)?.as_ref())?;
+                give(file.as_ref(), log.place.owner())?;
+                file
+            }
+        };
+        Ok(&**log.mark_file.insert(file))
+    }
+}
