@@ -4,6 +4,8 @@
 
 #![deny(unreachable_pub)]
 
+pub mod cli;
 pub mod domain;
+pub mod settings;
 pub mod store;
 pub mod worker;

@@ -1,3 +1,7 @@
 //! Starts queuectl.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    queuectl::cli::main()
+}
