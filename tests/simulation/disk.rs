@@ -1,0 +1,389 @@
+//! The simulated disk: [`Disk`] and [`Handle`] over the simulated machine, as one of its processes sees them.
+//!
+//! Every call is a turn and may fail as the weather has it. Knows no log and no job.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::BorrowedFd;
+use std::path::{Component, Path};
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use queuectl::store::disk::{Disk, Handle, Lock, Open, Stat};
+
+use crate::files::Holder;
+use crate::machine::{Inner, Process};
+use crate::medium::{Inode, ROOT};
+
+/// The disk as a process sees it.
+#[derive(Debug)]
+pub struct SimulatedDisk<L> {
+    pub process: Process<L>,
+}
+
+/// An open file of a process.
+#[derive(Debug)]
+struct SimulatedHandle<L: Send> {
+    process: Process<L>,
+    number: u64,
+    inode: Inode,
+    how: Open,
+}
+
+/// What a call asks of the disk, and so how it may fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    Reading,
+    Room,
+}
+
+const INPUT_OUTPUT: i32 = 5;
+const NO_SPACE: i32 = 28;
+
+impl<L: Send + 'static> Disk for SimulatedDisk<L> {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn Handle>> {
+        act(&self.process, &|| format!("open {} {how:?}", path.display()), need(how), |inner| {
+            let (directory, name) = resolve(inner, path)?;
+            open(&self.process, inner, directory, name, how)
+        })
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        act(&self.process, &|| format!("mkdir {}", path.display()), Need::Room, |inner| {
+            let (directory, name) = resolve(inner, path)?;
+            let name = name.ok_or(ErrorKind::AlreadyExists)?;
+            inner.medium.create(directory, name, false).map(drop)
+        })
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        act(&self.process, &|| format!("stat {}", path.display()), Need::Reading, |inner| {
+            let (directory, name) = resolve(inner, path)?;
+            let inode = match name {
+                Some(name) => inner.medium.find(directory, name)?,
+                None => directory,
+            };
+            Ok(stat(inner, inode))
+        })
+    }
+
+    fn pause(&self, time: Duration) {
+        drop(self.process.turn_after(time));
+    }
+
+    fn boot(&self) -> String {
+        let boot = self.process.machine.lock().boot;
+        format!("{boot:08x}-0000-4000-8000-000000000000")
+    }
+}
+
+impl<L: Send + 'static> Handle for SimulatedHandle<L> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let offset = usize::try_from(offset).unwrap();
+        self.act(&|| format!("read at {offset}"), Need::Reading, |inner| {
+            inner.medium.read(self.inode, buffer, offset)
+        })
+    }
+
+    fn read_stable(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let offset = usize::try_from(offset).unwrap();
+        self.act(&|| format!("read back at {offset}"), Need::Reading, |inner| {
+            inner.medium.read_stable(self.inode, buffer, offset)
+        })
+    }
+
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        if !matches!(self.how, Open::Append | Open::CreateNew) {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        self.write(bytes, None)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        if self.how != Open::ReadWrite {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        self.write(bytes, Some(usize::try_from(offset).unwrap()))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let (sync, time) = self.act(&|| "begin to sync".to_owned(), Need::Nothing, |inner| {
+            let time = Duration::from_micros(inner.random.between(0, inner.weather.sync_time));
+            if self.how == Open::Append {
+                inner.synced = inner.synced.max(inner.clock + time);
+            }
+            Ok((inner.medium.begin_sync(self.inode), time))
+        })?;
+        let what = || format!("sync of file {}", self.inode);
+        act_after(&self.process, time, &what, Need::Nothing, |inner| {
+            let fails = match self.how {
+                Open::Directory => inner.weather.name_error,
+                _ => inner.weather.sync_error,
+            };
+            if inner.random.chance(fails) {
+                inner.medium.fail_sync(self.inode, &mut inner.random);
+                if inner.weather.once {
+                    inner.weather.sync_error = 0;
+                }
+                if self.how == Open::Directory {
+                    return Err(io::Error::from_raw_os_error(INPUT_OUTPUT));
+                }
+            } else {
+                inner.medium.finish_sync(self.inode, sync);
+            }
+            let known = &mut inner.files.get(self.number).known_errors;
+            if inner.medium.tell_error(self.inode, known) {
+                inner.critical = Some(self.process.number);
+                return Err(io::Error::from_raw_os_error(INPUT_OUTPUT));
+            }
+            Ok(())
+        })
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn stat(&self) -> io::Result<Stat> {
+        self.act(&|| "stat".to_owned(), Need::Reading, |inner| Ok(stat(inner, self.inode)))
+    }
+
+    fn try_lock(&self, kind: Lock) -> io::Result<bool> {
+        self.act(&|| format!("lock {kind:?}"), Need::Nothing, |inner| {
+            Ok(inner.files.try_lock(self.number, kind))
+        })
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        self.act(&|| "unlock".to_owned(), Need::Nothing, |inner| {
+            inner.files.unlock(self.number);
+            Ok(())
+        })
+    }
+
+    fn open_in(&self, name: &str, how: Open) -> io::Result<Box<dyn Handle>> {
+        let name = single(name)?;
+        self.act(&|| format!("open {name} {how:?}"), need(how), |inner| {
+            open(&self.process, inner, self.inode, Some(name), how)
+        })
+    }
+
+    fn stat_in(&self, name: &str) -> io::Result<Stat> {
+        let name = single(name)?;
+        self.act(&|| format!("stat {name}"), Need::Reading, |inner| {
+            let inode = inner.medium.find(self.inode, name)?;
+            Ok(stat(inner, inode))
+        })
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.act(&|| "names".to_owned(), Need::Reading, |inner| {
+            let mut names: Vec<String> = inner.medium.names(self.inode)?.keys().cloned().collect();
+            // A directory has no order that anybody may count on.
+            for last in (1..names.len()).rev() {
+                names.swap(last, inner.random.below(last + 1));
+            }
+            Ok(names)
+        })
+    }
+
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (single(from)?, single(to)?);
+        self.act(&|| format!("rename {from} to new {to}"), Need::Room, |inner| {
+            if inner.medium.find(self.inode, to).is_ok() {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            inner.medium.rename(self.inode, from, to)
+        })
+    }
+
+    fn rename_over(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (single(from)?, single(to)?);
+        self.act(&|| format!("rename {from} over {to}"), Need::Room, |inner| {
+            let replaced = inner.medium.find(self.inode, to).ok();
+            inner.medium.rename(self.inode, from, to)?;
+            if let Some(inode) = replaced {
+                inner.files.forget(inode, &mut inner.medium);
+            }
+            Ok(())
+        })
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        let name = single(name)?;
+        self.act(&|| format!("unlink {name}"), Need::Reading, |inner| {
+            let inode = inner.medium.find(self.inode, name)?;
+            inner.medium.unlink(self.inode, name)?;
+            inner.files.forget(inode, &mut inner.medium);
+            Ok(())
+        })
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+impl<L: Send> Drop for SimulatedHandle<L> {
+    fn drop(&mut self) {
+        let mut inner = self.process.machine.lock();
+        if inner.lives(self.process.number) {
+            let Inner { files, medium, .. } = &mut *inner;
+            files.close(self.number, &Holder::Process(self.process.number), medium);
+        }
+    }
+}
+
+impl<L: Send + 'static> SimulatedHandle<L> {
+    fn act<T>(
+        &self,
+        what: &dyn Fn() -> String,
+        need: Need,
+        call: impl FnOnce(&mut Inner<L>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let what = || format!("{} of file {}", what(), self.inode);
+        act(&self.process, &what, need, call)
+    }
+
+    fn write(&self, bytes: &[u8], offset: Option<usize>) -> io::Result<usize> {
+        let place = || offset.map_or("the end".to_owned(), |offset| offset.to_string());
+        self.act(&|| format!("write {} at {}", bytes.len(), place()), Need::Room, |inner| {
+            let short = bytes.len() > 1 && inner.random.chance(inner.weather.short);
+            let count = match short {
+                true => 1 + inner.random.below(bytes.len() - 1),
+                false => bytes.len(),
+            };
+            if short {
+                inner.critical = Some(self.process.number);
+                inner.weather.full |= inner.weather.fill > 0 && inner.random.chance(300_000);
+            }
+            inner.medium.write(self.inode, &bytes[..count], offset);
+            Ok(count)
+        })
+    }
+}
+
+/// Makes a call of a process: its turn, then the trouble it may meet, then the call.
+fn act<L: Send, T>(
+    process: &Process<L>,
+    what: &dyn Fn() -> String,
+    need: Need,
+    call: impl FnOnce(&mut Inner<L>) -> io::Result<T>,
+) -> io::Result<T> {
+    act_after(process, Duration::ZERO, what, need, call)
+}
+
+/// As [`act`], but not before some time has passed.
+fn act_after<L: Send, T>(
+    process: &Process<L>,
+    time: Duration,
+    what: &dyn Fn() -> String,
+    need: Need,
+    call: impl FnOnce(&mut Inner<L>) -> io::Result<T>,
+) -> io::Result<T> {
+    let Some(turn) = process.turn_after(time) else {
+        return Err(io::Error::other("the process was killed"));
+    };
+    let mut inner: MutexGuard<'_, Inner<L>> = turn;
+    let outcome = match trouble(&mut inner, need) {
+        Some(error) => Err(error),
+        None => call(&mut inner),
+    };
+    let code = outcome.as_ref().err().map_or(0, |error| error.raw_os_error().unwrap_or(1) as u64);
+    let error = outcome.as_ref().err().map_or(String::new(), |error| format!(": {error}"));
+    inner.note(process.number, || format!("{}{error}", what()), code);
+    outcome
+}
+
+/// The trouble that a call meets.
+fn trouble<L>(inner: &mut Inner<L>, need: Need) -> Option<io::Error> {
+    if need != Need::Nothing && inner.random.chance(inner.weather.error) {
+        return Some(io::Error::from_raw_os_error(INPUT_OUTPUT));
+    }
+    if need == Need::Room {
+        let change = if inner.weather.full { inner.weather.empty } else { inner.weather.fill };
+        inner.weather.full ^= inner.random.chance(change);
+        if inner.weather.full {
+            return Some(io::Error::from_raw_os_error(NO_SPACE));
+        }
+    }
+    None
+}
+
+fn need(how: Open) -> Need {
+    match how {
+        Open::CreateNew | Open::ReadWrite => Need::Room,
+        Open::Read | Open::Append | Open::Directory => Need::Reading,
+    }
+}
+
+fn open<L: Send + 'static>(
+    process: &Process<L>,
+    inner: &mut Inner<L>,
+    directory: Inode,
+    name: Option<&str>,
+    how: Open,
+) -> io::Result<Box<dyn Handle>> {
+    let found = match name {
+        Some(name) => inner.medium.find(directory, name),
+        None => Ok(directory),
+    };
+    let inode = match (how, found, name) {
+        (Open::CreateNew, Ok(_), _) => return Err(ErrorKind::AlreadyExists.into()),
+        (Open::CreateNew | Open::ReadWrite, Err(_), Some(name)) => {
+            inner.medium.create(directory, name, true)?
+        }
+        (_, found, _) => found?,
+    };
+    match (how, inner.medium.facts(inode).directory) {
+        (Open::Directory, false) => return Err(ErrorKind::NotADirectory.into()),
+        (Open::Append | Open::ReadWrite, true) => return Err(ErrorKind::IsADirectory.into()),
+        _ => {}
+    }
+    let number = inner.files.open(inode, process.number, &inner.medium);
+    Ok(Box::new(SimulatedHandle { process: process.clone(), number, inode, how }))
+}
+
+/// Splits a path into the directory that it is in and its name there; the root has no name.
+fn resolve<'p, L>(inner: &Inner<L>, path: &'p Path) -> io::Result<(Inode, Option<&'p str>)> {
+    let mut place = (ROOT, None);
+    for component in path.components() {
+        let name = match component {
+            Component::RootDir | Component::CurDir => continue,
+            Component::Normal(name) => name.to_str().unwrap(),
+            Component::ParentDir | Component::Prefix(_) => panic!("BUG: {path:?} goes up"),
+        };
+        if let Some(above) = place.1 {
+            place.0 = inner.medium.find(place.0, above)?;
+        }
+        place.1 = Some(name);
+    }
+    // What is not a directory has nothing in it, not even a name that is missing.
+    inner.medium.names(place.0)?;
+    Ok(place)
+}
+
+fn stat<L>(inner: &Inner<L>, inode: Inode) -> Stat {
+    let facts = inner.medium.facts(inode);
+    Stat {
+        inode,
+        device: 1,
+        len: facts.len,
+        links: facts.links,
+        mode: if facts.directory { 0o040_700 } else { 0o100_600 },
+        uid: 0,
+        gid: 0,
+        born: Some(1_700_000_000_000_000_000 + facts.born),
+    }
+}
+
+fn single(name: &str) -> io::Result<&str> {
+    match name.is_empty() || name == "." || name == ".." || name.contains('/') {
+        true => Err(ErrorKind::InvalidInput.into()),
+        false => Ok(name),
+    }
+}
+
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+mod tests;

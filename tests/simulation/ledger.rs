@@ -1,0 +1,121 @@
+//! What was promised and what was done, noted where no crash reaches it, and what must therefore hold of a state.
+//!
+//! Knows no disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use queuectl::domain::job::{Claim, Job, JobId, JobState};
+use queuectl::domain::state::NodeState;
+
+/// Something that must hold and does not: the invariant, and how it was seen.
+pub type Broken = String;
+
+/// A job that somebody asked for.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// The turn in which it was acknowledged.
+    pub acknowledged: Option<u64>,
+    /// The turn in which its end was acknowledged to whoever wrote it.
+    pub ended: Option<u64>,
+    /// The jobs it came with, all or nothing.
+    pub batch: Option<usize>,
+}
+
+/// A run that was begun.
+#[derive(Debug)]
+pub struct Run {
+    pub claim: Claim,
+    /// How it ended, where it came to an end.
+    pub code: Option<i32>,
+}
+
+/// The notes.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub seed: u64,
+    /// Whether bytes that were not synced may be lost.
+    pub tears: bool,
+    pub wanted: BTreeMap<JobId, Wanted>,
+    pub batches: Vec<Vec<JobId>>,
+    /// The claims that workers decided, whether they were written down or not.
+    pub claims: BTreeMap<Claim, JobId>,
+    pub runs: Vec<Run>,
+    /// How often each thing happened, to see that it does.
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+impl Ledger {
+    /// Notes that somebody asks for jobs, as a batch where there are several.
+    pub fn want(&mut self, ids: &[JobId]) {
+        let batch = (ids.len() > 1).then_some(self.batches.len());
+        for id in ids {
+            self.wanted.entry(id.clone()).or_default().batch = batch;
+        }
+        self.batches.extend(batch.map(|_| ids.to_vec()));
+    }
+
+    /// Counts something that happened.
+    pub fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// Checks the state of the own node against everything that was noted before the turn in which the reading began.
+    pub fn check(&self, node: &NodeState, since: u64) -> Result<(), Broken> {
+        for (id, wanted) in &self.wanted {
+            let before = |turn: Option<u64>| turn.is_some_and(|turn| turn < since);
+            let job = node.job(id);
+            if before(wanted.acknowledged) && job.is_none() {
+                return Err(format!("acknowledged is present: {id} is missing"));
+            }
+            if before(wanted.ended) && job.is_none_or(|job| !job.state.is_finished()) {
+                return Err(format!("acknowledged is present: the end of {id} is missing"));
+            }
+        }
+        for ids in &self.batches {
+            let present = ids.iter().filter(|id| node.job(id).is_some()).count();
+            if present != 0 && present != ids.len() {
+                return Err(format!("all or nothing: {present} of {ids:?} are present"));
+            }
+        }
+        for job in node.jobs() {
+            self.check_job(job)?;
+        }
+        // What was written and not synced may be lost before what was written after it.
+        if self.tears {
+            return Ok(());
+        }
+        let known = ["which was superseded", "is enqueued again", "which exists"];
+        let odd = |what: &str| known.iter().all(|known| !what.contains(known));
+        match node.facts.oddities.iter().find(|oddity| odd(&oddity.what)) {
+            Some(oddity) => Err(format!("nothing nobody issued: {oddity}")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_job(&self, job: &Job) -> Result<(), Broken> {
+        let id = job.id();
+        if !self.wanted.contains_key(id) {
+            return Err(format!("nothing nobody issued: job {id}"));
+        }
+        for run in &job.runs {
+            if self.claims.get(&run.claim) != Some(id) {
+                return Err(format!("nothing nobody issued: claim {} of {id}", run.claim));
+            }
+        }
+        let ended_well =
+            |claim: &Claim| self.runs.iter().any(|run| run.claim == *claim && run.code == Some(0));
+        match (job.state, job.runs.last()) {
+            (JobState::Completed, Some(last)) if ended_well(&last.claim) => Ok(()),
+            (JobState::Completed, _) => Err(format!("nothing nobody issued: {id} is completed")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that every run that was begun has its claim among those that count in the log.
+    pub fn check_claims(&self, counted: &BTreeSet<Claim>) -> Result<(), Broken> {
+        match self.runs.iter().find(|run| !counted.contains(&run.claim)) {
+            Some(run) => Err(format!("a run follows its claim: {} is not in the log", run.claim)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The end of a history: every job has come to its end, and every way of reading tells the same.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use queuectl::domain::event::Event;
+use queuectl::domain::job::Claim;
+use queuectl::store::Store;
+use queuectl::store::disk::{Disk, Open};
+use queuectl::store::replay::View;
+use queuectl::store::segment::{self, SegmentName};
+
+use crate::process::{self, Member, Trouble};
+
+/// Stops the machine if every job has come to its end.
+pub fn consider(process: &Member, store: &mut Store) -> Result<(), Trouble> {
+    let node = store.own().unwrap();
+    if node.jobs().any(|job| !job.state.is_finished()) {
+        return Ok(());
+    }
+    if compare(process, store)? {
+        process.stop();
+    }
+    Ok(())
+}
+
+/// Compares what was read bit by bit with a full replay and with a checkpoint and its tail. Says whether it could.
+pub fn compare(process: &Member, store: &mut Store) -> Result<bool, Trouble> {
+    let mut full = View::default();
+    let place = store.place().clone();
+    full.refresh(store.disk().as_ref(), &place.logs(), place.node(), None)?;
+    let mut other = process::open(process)?;
+    other.read()?;
+    let own = store.view();
+    if own.cursors != full.cursors || own.cursors != other.view().cursors {
+        // Others have appended meanwhile.
+        return Ok(false);
+    }
+    for (view, name) in [(&full, "a full replay"), (other.view(), "a checkpoint and its tail")] {
+        if view.state != own.state || !view.damage.is_empty() {
+            process.wrong(format!("replays agree: {name} tells otherwise, {:?}", view.damage));
+        }
+    }
+    process.machine.lock().ledger.count("compared");
+    Ok(true)
+}
+
+/// Looks at everything once more after the last power cut.
+pub fn pass(process: &Member) -> Result<(), Trouble> {
+    let mut store = process::open(process)?;
+    let since = process.machine.lock().turns;
+    // This writes, and so looks under the lock.
+    store.sync_what_was_read()?;
+    store.read()?;
+    process::check(process, &store, since);
+    if let Some(damage) = store.view().damage.first() {
+        process.wrong(format!("no damage without damage: {damage}"));
+    }
+    compare(process, &mut store)?;
+    let log = store.place().log_dir(store.place().node().unwrap());
+    let counted = counted_claims(store.disk().as_ref(), &log)?;
+    let outcome = process.machine.lock().ledger.check_claims(&counted);
+    if let Err(broken) = outcome {
+        process.wrong(broken);
+    }
+    Ok(())
+}
+
+/// The claims of all lines that count, found without the fold.
+fn counted_claims(disk: &dyn Disk, log: &Path) -> Result<BTreeSet<Claim>, Trouble> {
+    let directory = disk.open(log, Open::Directory)?;
+    let mut numbers: Vec<u64> = directory
+        .names()?
+        .iter()
+        .filter_map(|name| match SegmentName::parse(name) {
+            Some(SegmentName::Segment(number)) => Some(number),
+            _ => None,
+        })
+        .collect();
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    let (mut claims, mut end) = (BTreeSet::new(), u64::MAX);
+    for number in numbers {
+        let file = directory.open_in(&segment::file_name(number), Open::Read)?;
+        let lines = segment::cut(&segment::read_range(file.as_ref(), 0, end)?, 0);
+        for placed in &lines.good {
+            match &placed.record.event {
+                Event::Segment(header) => end = header.prev.as_ref().map_or(0, |prev| prev.len),
+                Event::Claimed(claimed) => {
+                    claims.insert(claimed.claim.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(claims)
+}
