@@ -1,0 +1,166 @@
+//! Logs that are not what they should be: torn, padded with NULs, garbled, or from the future. What was acknowledged
+//! stays, and damage is said.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::harness::Home;
+use crate::scene::moment;
+
+impl Home {
+    /// The newest segment.
+    fn segment(&self) -> PathBuf {
+        let nodes = std::fs::read_dir(self.queue().join("log")).unwrap().flatten();
+        let files = nodes.flat_map(|node| std::fs::read_dir(node.path()).unwrap().flatten());
+        files.map(|file| file.path()).max().expect("a segment")
+    }
+
+    fn append(&self, bytes: &[u8]) {
+        let path = self.segment();
+        let old = std::fs::read(&path).unwrap();
+        std::fs::write(path, [&old, bytes].concat()).unwrap();
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.ok("list --ids").lines().map(str::to_owned).collect()
+    }
+}
+
+fn queue_of_three() -> Home {
+    let home = Home::new();
+    for id in ["one", "two", "three"] {
+        home.enqueue(id, "", "echo $QUEUECTL_JOB_ID >> ran");
+    }
+    home
+}
+
+/// A line as the log has them.
+fn line(body: &str) -> String {
+    format!("{body},\"crc\":\"{:08x}\"}}\n", crc32c::crc32c(body.as_bytes()))
+}
+
+#[test]
+fn what_a_crash_leaves_at_the_end_costs_nothing_that_was_told() {
+    let torn = br#"{"seq":4,"ts":"2026-02-02T03:04:05.000000Z","ev":"enqueued","job":"to"#;
+    let bad_crc = line(r#"{"seq":4,"ts":"2099-01-01T00:00:00.000000Z","ev":"enqueued","job":"x""#)
+        .replace("2099", "2098");
+    for tail in
+        [&torn[..], &[0; 4096], b"\n", &[b"\0\n".as_slice(), torn].concat(), bad_crc.as_bytes()]
+    {
+        let home = queue_of_three();
+        home.append(tail);
+        assert_eq!(home.ids(), ["one", "two", "three"], "a reader is told nothing of it");
+        let old = (home.segment(), std::fs::read(home.segment()).unwrap());
+        let done = home.run("enqueue --id four true");
+        assert_eq!((done.code, done.stdout.as_str()), (0, "four\n"), "{}", done.stderr);
+        assert_eq!(
+            done.stderr.matches("never acknowledged").count(),
+            1,
+            "one notice: {}",
+            done.stderr
+        );
+        let quiet = home.run("enqueue --id five true");
+        assert_eq!((quiet.code, quiet.stderr.as_str()), (0, ""));
+        assert_eq!(std::fs::read(old.0).unwrap(), old.1, "nothing is rewritten");
+        let _ = home.drain("");
+        assert_eq!(home.ids(), ["one", "two", "three", "four", "five"]);
+        assert_eq!(home.read("ran"), "one\ntwo\nthree\n");
+    }
+}
+
+#[test]
+fn a_worker_goes_on_behind_a_torn_end() {
+    let home = Home::new();
+    home.enqueue("one", "", "until test -e go; do sleep 0.02; done");
+    let worker = home.worker_up("");
+    home.wait_for("claimed", 1);
+    home.append(b"{\"seq\":99,\"ts\":\"20");
+    home.write("go", "");
+    home.wait_for("completed", 1);
+    home.enqueue("two", "", "true");
+    home.wait_for("completed", 2);
+    home.ok("worker stop");
+    assert_eq!(worker.end().code, 0);
+}
+
+#[test]
+fn a_garbled_line_in_the_middle_is_damage_and_loses_nothing_else() {
+    let home = queue_of_three();
+    let path = home.segment();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let garbled = text.replacen("\"job\":\"two\"", "\"job\":\"tvo\"", 1);
+    assert_ne!(text, garbled);
+    std::fs::write(&path, &garbled).unwrap();
+
+    let list = home.run("list --ids");
+    assert_eq!((list.code, list.stdout.as_str()), (3, "one\nthree\n"));
+    assert_eq!(list.stderr.lines().count(), 1, "one warning: {}", list.stderr);
+    assert!(list.stderr.contains("damaged"), "{}", list.stderr);
+    for line in
+        ["enqueue --id four true", "worker start --drain", "cancel one", "config set max_retries 2"]
+    {
+        let said = home.run(line).fails(3);
+        assert!(said.contains("damaged") || said.contains("degraded"), "{line}: {said}");
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), garbled, "nothing is written after damage");
+    assert_eq!(home.read("ran"), "", "nothing is run on a damaged queue");
+    let status = home.run("status --json");
+    assert_eq!(status.code, 3);
+    assert!(serde_json::from_str::<serde_json::Value>(&status.stdout).is_ok());
+    // Noted once, it stays noted for those who don't look for it.
+    home.run("enqueue true").fails(3);
+}
+
+#[test]
+fn a_log_that_was_rolled_back_is_noticed_by_a_running_worker() {
+    let home = Home::new();
+    let job = "echo begun >> begun; until test -e go; do sleep 0.02; done; echo ended >> ended";
+    home.enqueue("one", "", job);
+    let worker = home.worker_up("--count 1");
+    home.wait_for_lines("begun", 1);
+    let old = std::fs::read(home.segment()).unwrap();
+    home.enqueue("two", "", job);
+    home.enqueue("three", "", job);
+    std::fs::write(home.segment(), &old).unwrap();
+    home.run("enqueue true").fails(3);
+    home.write("go", "");
+    assert_eq!(worker.end().code, 3);
+    assert_eq!(home.read("ended"), "ended\n", "what runs is let finish");
+    assert_eq!(home.read("begun"), "begun\n", "it went on claiming");
+    assert_eq!(std::fs::read(home.segment()).unwrap(), old, "something was written");
+    assert_eq!(home.run("list").code, 3);
+}
+
+#[test]
+fn an_event_from_the_future_is_kept_and_counted() {
+    let home = queue_of_three();
+    let last = home.log().pop().unwrap();
+    let seq = last["seq"].as_u64().unwrap() + 1;
+    let ts = moment(&last).after(Duration::from_micros(1));
+    let future = format!(r#"{{"seq":{seq},"ts":"{ts}","ev":"hologram","job":"one","depth":3"#);
+    let future = line(&future);
+    home.append(future.as_bytes());
+    assert_eq!(home.ids(), ["one", "two", "three"]);
+    home.enqueue("four", "", "true");
+    let _ = home.drain("");
+    let log = home.log();
+    let place = log.iter().position(|event| event["ev"] == "hologram").expect("it was dropped");
+    assert_eq!(log[place + 1]["seq"], seq + 1);
+    assert_eq!(home.read("ran"), "one\ntwo\nthree\n");
+    let status = home.queuectl(["status", "--json"]).done().json();
+    assert_eq!(status["unknown_events"], 1, "{status}");
+    let events = home.ok("events --jsonl");
+    assert!(events.contains("hologram"), "{events}");
+}
+
+#[test]
+fn a_newer_format_is_only_read() {
+    let home = queue_of_three();
+    std::fs::write(home.queue().join("FORMAT"), "{\"format\":1,\"requires\":[\"telepathy\"]}\n")
+        .unwrap();
+    assert_eq!(home.ids(), ["one", "two", "three"]);
+    for line in ["enqueue true", "worker start --drain", "cancel one"] {
+        let said = home.run(line).fails(1);
+        assert!(said.contains("telepathy"), "{line}: {said}");
+    }
+}
