@@ -196,7 +196,9 @@ impl From<WorkerError> for Failure {
             WorkerError::File(_) => {
                 Failure { exit: Exit::NotRecorded, ..Failure::refused(error.to_string()) }
             }
-            WorkerError::System(_) | WorkerError::Threads(_) => Failure::refused(error.to_string()),
+            WorkerError::Displaced(_) | WorkerError::System(_) | WorkerError::Threads(_) => {
+                Failure::refused(error.to_string())
+            }
         }
     }
 }

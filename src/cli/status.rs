@@ -182,6 +182,7 @@ fn pairs(status: &Status, look: Look) -> Vec<(&'static str, String)> {
     };
     let working = match workers.total {
         0 => "none".to_owned(),
+        1 if workers.running == 1 => "1 slot".to_owned(),
         total if total == workers.running => format!("{total} slots"),
         total => format!("{} slots, {} more stopping", workers.running, total - workers.running),
     };

@@ -69,6 +69,9 @@ pub enum WorkerError {
     /// A lock file cannot be made, read or removed.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Its lock file was taken away, and others can't see it any more.
+    #[error("the lock file of worker {0} is not where it was made; its jobs have ended")]
+    Displaced(String),
     /// The system refuses what a worker needs.
     #[error("cannot start a worker: {0}")]
     System(#[from] io::Error),

@@ -115,6 +115,8 @@ pub(super) struct Supervisor<'a> {
     /// Nothing is claimed before, as something every start needs was wanting.
     starved_until: Option<Instant>,
     failed: Option<WorkerError>,
+    /// Its lock file was found not to be where it was made.
+    is_displaced: bool,
     watched: Option<(u64, u64)>,
 }
 

@@ -221,3 +221,44 @@ fn a_suspended_worker_keeps_nothing_but_what_it_runs() {
     home.ok("worker stop");
     assert_eq!((worker.end().code, other.end().code), (0, 0));
 }
+
+/// A worker once worked on in a directory that had been moved away, where nobody could reach it.
+#[test]
+fn a_worker_whose_queue_was_moved_away_ends_and_says_why() {
+    let home = Home::new();
+    home.ok("init");
+    let worker = home.worker("");
+    wait_until("the worker works", || home.ok("worker list --json").contains("\"pid\""));
+    std::fs::rename(home.queue(), home.join("moved")).expect("a rename");
+    let told = worker.end().fails(74);
+    assert!(told.contains("cannot find the log any more"), "{told}");
+}
+
+/// It once ended as if all were well, with jobs left undone.
+#[test]
+fn a_worker_whose_lock_file_was_taken_away_ends_badly() {
+    let home = Home::new();
+    home.ok("init");
+    let worker = home.worker("");
+    wait_until("the worker works", || home.ok("worker list --json").contains("\"pid\""));
+    for machine in std::fs::read_dir(home.queue().join("local")).expect("a directory").flatten() {
+        std::fs::remove_dir_all(machine.path().join("run")).expect("a directory of locks");
+    }
+    home.ok("enqueue --id left true");
+    let told = worker.end().fails(1);
+    assert!(told.contains("not where it was made"), "{told}");
+}
+
+/// Jobs that were claimed ahead behind a long one were once handed back and claimed again 20 times a second.
+#[test]
+fn nothing_is_claimed_over_and_over_behind_a_long_job() {
+    let home = Home::new();
+    for name in ["s1", "s2", "s3", "s4", "s5", "s6"] {
+        home.ok(&format!("enqueue --id {name} --priority 1 true"));
+    }
+    home.ok("enqueue --id long sleep 2");
+    home.ok("enqueue --id after true");
+    home.drain("");
+    let released = home.log().iter().filter(|line| line["ev"] == "released").count();
+    assert!(released <= 5, "{released} claims were handed back");
+}

@@ -132,6 +132,7 @@ impl Supervisor<'_> {
             let worker = &self.identity.worker;
             let text = format!("the lock file of worker {worker} is not where it was made");
             self.reporter.notice(&Notice::Other(text));
+            self.is_displaced = true;
             self.stop_claiming();
             return Wanted::Nothing;
         }

@@ -80,6 +80,7 @@ impl<'a> Supervisor<'a> {
             stop: Stop::default(),
             starved_until: None,
             failed: None,
+            is_displaced: false,
             watched: None,
         })
     }
@@ -96,8 +97,12 @@ impl<'a> Supervisor<'a> {
         self.commit(vec![Event::WorkerStopped(stopped)])?;
         self.store.write_checkpoint();
         let (runs, signal) = (self.runs_ended, self.stop.signal);
+        let displaced = self.is_displaced.then(|| self.identity.worker.clone());
         self.leave()?;
-        Ok(Worked { runs, signal })
+        match displaced {
+            Some(worker) => Err(WorkerError::Displaced(worker)),
+            None => Ok(Worked { runs, signal }),
+        }
     }
 
     /// Removes its lock file. Only for a worker all of whose runs are settled in the log.
