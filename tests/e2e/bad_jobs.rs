@@ -79,7 +79,8 @@ fn a_daemon_of_one_is_left_alone_and_waited_for_by_nobody() {
     }
     let home = Home::new();
     home.ok("config set kill_grace 200ms");
-    let daemon = "setsid sleep 300 & until grep -q '^sleep' /proc/$!/cmdline; do :; done; echo $! >> $QUEUECTL_JOB_ID";
+    // The sixth field is its session: it is a daemon once that is its own.
+    let daemon = r#"setsid sleep 300 & until [ "$(cut -d ' ' -f 6 /proc/$!/stat)" = $! ]; do :; done; echo $! >> $QUEUECTL_JOB_ID"#;
     home.enqueue("well", "", daemon);
     home.enqueue("badly", "--max-retries 1", &format!("{daemon}; exit 1"));
     home.enqueue("leaves", "", "sleep 300 & echo $! >> $QUEUECTL_JOB_ID");
