@@ -164,3 +164,21 @@ fn a_newer_format_is_only_read() {
         assert!(said.contains("telepathy"), "{line}: {said}");
     }
 }
+
+/// The log's own readers once stopped at such a line without a word, and a job that stood in it was "no such job".
+#[test]
+fn a_line_that_does_not_hold_is_told_by_whoever_meets_it() {
+    let home = Home::new();
+    for id in ["one", "two", "three"] {
+        home.ok(&format!("enqueue --id {id} true"));
+    }
+    let logs = std::fs::read_dir(home.queue().join("log")).expect("the logs");
+    let log = logs.flatten().next().expect("a node").path().join("00000001.jsonl");
+    let text = std::fs::read_to_string(&log).expect("a log");
+    std::fs::write(&log, text.replace("\"job\":\"two\"", "\"job\":\"twx\"")).expect("a log");
+    let events = home.run("events");
+    assert!(events.stdout.contains("three"), "what is readable is printed: {}", events.stdout);
+    assert!(events.fails(3).contains("damaged"));
+    assert!(home.run("history three").fails(3).contains("damaged"));
+    assert!(home.run("show two").fails(3).contains("damaged"));
+}
