@@ -57,7 +57,12 @@ fn json_prints_the_jobs() {
 fn wait_while(home: &Home, line: &str, what: impl FnOnce(&Home)) -> (i32, Duration) {
     let mut waiting = home.queuectl(line.split_ascii_whitespace()).start();
     // It waits once it sleeps: until then the log may be read before or after what happens, and both are right.
-    wait_until("the waiting process sleeps", || waiting.is_over() || waiting.is_asleep());
+    // A start sleeps for moments too, so it has to be seen asleep many times in a row.
+    let mut asleep = 0;
+    wait_until("the waiting process sleeps", || {
+        asleep = if waiting.is_asleep() { asleep + 1 } else { 0 };
+        waiting.is_over() || asleep >= 20
+    });
     assert!(!waiting.is_over(), "{line} does not wait");
     what(home);
     let happened = Instant::now();
@@ -113,7 +118,12 @@ fn ctrl_c_ends_it_with_130() {
     let home = Home::new();
     home.ok("enqueue --id a true");
     let mut waiting = home.queuectl(["wait", "a"]).start();
-    wait_until("the waiting process sleeps", || waiting.is_over() || waiting.is_asleep());
+    // A start sleeps for moments too, so it has to be seen asleep many times in a row.
+    let mut asleep = 0;
+    wait_until("the waiting process sleeps", || {
+        asleep = if waiting.is_asleep() { asleep + 1 } else { 0 };
+        waiting.is_over() || asleep >= 20
+    });
     waiting.signal(rustix::process::Signal::INT);
     assert_eq!(waiting.end().code, 130);
 }
