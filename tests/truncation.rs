@@ -165,7 +165,7 @@ fn a_log_cut_at_any_byte_is_a_prefix_of_it_and_the_next_writer_goes_on() {
         jobs.push("new".into());
         assert_eq!(ids(after), jobs, "cut at {cut}");
         assert_eq!(after.facts.last_seq, expected.facts.last_seq + 1, "cut at {cut}");
-        assert_eq!(after.facts.oddity_count, 0);
+        assert_eq!(after.facts.totals.oddity_count, 0);
         for job in expected.jobs() {
             assert_eq!(after.job(job.id()), Some(job), "cut at {cut}");
         }

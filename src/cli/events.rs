@@ -88,10 +88,18 @@ impl Filter {
     fn admits(&self, line: &Line) -> bool {
         let job = match &self.job {
             Some((node, id)) => line.node == *node && line.record.event.job() == Some(id),
-            // A header is how the log is written, and nothing that happened.
-            None => !matches!(line.record.event, Event::Segment(_)),
+            // How the log is written is nothing that happened.
+            None => !matches!(
+                line.record.event,
+                Event::Segment(_) | Event::Totals(_) | Event::BaseEnd(_)
+            ),
         };
-        job && self.since.is_none_or(|since| line.record.wall() >= since)
+        let record = &line.record;
+        let at = match &record.event {
+            Event::JobRecorded(job) => job.job(record.seq, record.wall()).updated_at,
+            _ => record.wall(),
+        };
+        job && self.since.is_none_or(|since| at >= since)
     }
 }
 

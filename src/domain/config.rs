@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::job::JobState;
 use super::suggest::closest;
 use super::units::{format_duration, format_size, parse_duration, parse_size};
 
@@ -28,6 +29,8 @@ enum Kind {
     Number(f64, f64),
     Span(u64, u64),
     SpanOrNone,
+    /// A span, of which zero is one, `none` for ever, or what another key says.
+    Keep(Option<&'static str>),
     Size(u64, u64),
     Choice(&'static [&'static str]),
 }
@@ -36,7 +39,7 @@ const ANY_SPAN: Kind = Kind::Span(0, u64::MAX);
 const ANY_COUNT: Kind = Kind::Count(0, u32::MAX as u64);
 
 /// Every key, in the order people are shown them.
-pub const KEYS: [Key; 13] = [
+pub const KEYS: [Key; 16] = [
     key("max_retries", "3", ANY_COUNT, "failed attempts after which a job is dead"),
     key("backoff_base", "2", Kind::Number(0.0, 1e6), "a retry waits this to the power of attempts"),
     key("max_delay", "1h", ANY_SPAN, "longest wait for a retry"),
@@ -50,6 +53,19 @@ pub const KEYS: [Key; 13] = [
     key("kill_grace", "5s", ANY_SPAN, "how long after TERM comes KILL"),
     key("poll_interval", "1s", Kind::Span(50, 60_000), "how often a worker looks without news"),
     key("stop_timeout", "none", Kind::SpanOrNone, "how long a stopping worker lets jobs run"),
+    key("retention", "7d", Kind::Keep(None), "how long completed and cancelled jobs are kept"),
+    key(
+        "retention_completed",
+        "retention",
+        Kind::Keep(Some("retention")),
+        "the same, of completed",
+    ),
+    key(
+        "retention_cancelled",
+        "retention",
+        Kind::Keep(Some("retention")),
+        "the same, of cancelled",
+    ),
     key("output_limit", "16MiB", Kind::Size(1 << 10, 1 << 40), "how much of each output is kept"),
     key("on_worker_death", "kill", Kind::Choice(&["kill", "wait"]), "what becomes of a run"),
     key("max_lost", "5", ANY_COUNT, "lost runs after which a job is dead"),
@@ -182,6 +198,9 @@ impl Kind {
                 let span = parse_duration(text).ok()?;
                 Some(Value::Span((!span.is_zero()).then_some(span)))
             }
+            Kind::Keep(Some(key)) if text.eq_ignore_ascii_case(key) => Some(Value::Choice(key)),
+            Kind::Keep(_) if text.eq_ignore_ascii_case("none") => Some(Value::Span(None)),
+            Kind::Keep(_) => Some(Value::Span(Some(parse_duration(text).ok()?))),
             Kind::Size(least, most) => {
                 let bytes = parse_size(text).ok()?;
                 (least..=most).contains(&bytes).then_some(Value::Size(bytes))
@@ -203,6 +222,8 @@ impl Kind {
                 format!("a duration from {} to {}", millis(least), millis(most))
             }
             Kind::SpanOrNone => "a duration such as 90s or 1h30m, or none".into(),
+            Kind::Keep(None) => "a duration such as 12h or 7d, or none for ever".into(),
+            Kind::Keep(Some(key)) => format!("a duration such as 12h or 7d, none, or {key}"),
             Kind::Size(least, most) => {
                 format!("a size from {} to {}", format_size(least), format_size(most))
             }
@@ -344,6 +365,19 @@ impl Config {
     /// How long a stopping worker lets its jobs run.
     pub fn stop_timeout(&self) -> Option<Duration> {
         self.span("stop_timeout")
+    }
+
+    /// How long a finished job in this state is kept; none where for ever, as the dead are.
+    pub fn retention(&self, state: JobState) -> Option<Duration> {
+        let own = match state {
+            JobState::Completed => self.value("retention_completed"),
+            JobState::Cancelled => self.value("retention_cancelled"),
+            _ => return None,
+        };
+        match own {
+            Value::Span(span) => span,
+            _ => self.span("retention"),
+        }
     }
 
     /// How many bytes of each of a run's outputs are kept.

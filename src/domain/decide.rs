@@ -294,7 +294,7 @@ pub fn retry_dead(node: &NodeState, id: &JobId) -> Result<Event, Refusal> {
 pub fn purge(node: &NodeState, id: &JobId) -> Result<Event, Refusal> {
     match find(node, id)?.state {
         state if state.is_finished() => {
-            Ok(Event::Purged(Purged { job: id.clone(), why: "request".to_owned() }))
+            Ok(Event::Purged(Purged { job: id.clone(), why: Purged::REQUEST.to_owned() }))
         }
         state => Err(Refusal::WrongState { id: id.clone(), state, verb: "purged" }),
     }

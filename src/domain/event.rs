@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::job::{JobId, Spec};
 pub use super::payload::*;
+pub use super::recorded::JobRecorded;
 use super::timestamp::Timestamp;
 
 /// An event as it stands in the log: who may come before whom, and when it happened.
@@ -31,7 +32,9 @@ impl Record {
 }
 
 macro_rules! events {
-    ($($(#[$doc:meta])* $variant:ident($payload:ty) = $name:literal,)*) => {
+    (@parse $line:ident) => { serde_json::from_slice($line) };
+    (@parse $line:ident $parse:path) => { $parse($line).map(Box::new) };
+    ($($(#[$doc:meta])* $variant:ident($payload:ty) = $name:literal $(by $parse:path)?,)*) => {
         /// Something that happened.
         #[derive(Debug, Clone, PartialEq, Serialize)]
         #[serde(tag = "ev")]
@@ -59,7 +62,7 @@ macro_rules! events {
             /// Errors: where a field the event needs is missing or of another type.
             pub fn parse(name: &str, line: &[u8]) -> Result<Self, serde_json::Error> {
                 match name {
-                    $($name => serde_json::from_slice(line).map(Event::$variant),)*
+                    $($name => events!(@parse line $($parse)?).map(Event::$variant),)*
                     _ => Ok(Event::Unknown(name.to_owned())),
                 }
             }
@@ -113,7 +116,7 @@ events! {
     /// A worker is gone, by itself or found dead.
     WorkerStopped(WorkerStopped) = "worker_stopped",
     /// In a base file: a job as it stood.
-    JobRecorded(JobRecorded) = "job_state",
+    JobRecorded(Box<JobRecorded>) = "job_state" by JobRecorded::of_line,
     /// In a base file: what the events before it add up to beside the jobs.
     Totals(Totals) = "totals",
     /// In a base file: its end.
@@ -136,7 +139,7 @@ impl Event {
             Event::Requeued(e) => Some(&e.job),
             Event::Edited(e) => Some(&e.job),
             Event::Purged(e) => Some(&e.job),
-            Event::JobRecorded(e) => Some(e.state.id()),
+            Event::JobRecorded(e) => Some(&e.spec.id),
             _ => None,
         }
     }

@@ -16,6 +16,8 @@ pub mod policy;
 mod query;
 #[cfg(test)]
 mod query_tests;
+pub mod recorded;
+pub mod retention;
 pub mod seconds;
 pub mod selector;
 pub mod shelf;

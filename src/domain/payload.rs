@@ -9,7 +9,7 @@ use bitcode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use super::bytes::Bytes;
-use super::job::{Claim, Job, JobId, RunResult, Tail};
+use super::job::{Claim, JobId, JobState, RunResult, Tail};
 use super::seconds;
 use super::timestamp::Timestamp;
 
@@ -24,7 +24,7 @@ pub struct Segment {
     pub segment: u64,
     /// The boot in which it was begun.
     pub boot: String,
-    /// Why it was begun: `first`, `size`, `config`, `boot`, `torn`, `fsync_error`, `grant`.
+    /// Why it was begun: `first`, `size`, `config`, `boot`, `torn`, `fsync_error`, `grant`, `compact`.
     pub why: String,
     /// Where the segment before it ends; none in the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,6 +41,9 @@ pub struct Segment {
     /// In a base file: where the events it stands for end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<SegmentEnd>,
+    /// In a base file: of those segments that were cut on doubt in this boot, how many bytes counted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cut: BTreeMap<u64, u64>,
     /// Who wrote it.
     pub app: String,
 }
@@ -57,6 +60,9 @@ pub struct SegmentEnd {
     /// The `ts` of that line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ts: Option<Timestamp>,
+    /// In a base file, the checksum of that line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc: Option<String>,
 }
 
 /// See [`Event::BatchCommitted`](super::event::Event::BatchCommitted).
@@ -272,6 +278,13 @@ pub struct Purged {
     pub why: String,
 }
 
+impl Purged {
+    /// A person asked for it.
+    pub const REQUEST: &str = "request";
+    /// It had been finished for longer than it is kept.
+    pub const RETENTION: &str = "retention";
+}
+
 /// See [`Event::ConfigSet`](super::event::Event::ConfigSet).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigSet {
@@ -354,13 +367,6 @@ pub struct WorkerStopped {
     pub died: bool,
 }
 
-/// See [`Event::JobRecorded`](super::event::Event::JobRecorded).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JobRecorded {
-    /// The job, as far as its events went.
-    pub state: Box<Job>,
-}
-
 /// See [`Event::Totals`](super::event::Event::Totals).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default, Encode, Decode)]
 pub struct Totals {
@@ -368,8 +374,28 @@ pub struct Totals {
     pub enqueued: u64,
     /// Jobs that were removed.
     pub purged: u64,
+    /// Of those, the ones that had been finished for longer than they are kept, by the state they were in.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub expired: BTreeMap<JobState, u64>,
     /// Lines of an unknown kind.
+    #[serde(default)]
     pub unknown: u64,
+    /// Lines that could not take effect.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub oddity_count: u64,
+    /// The first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub oddities: Vec<Illegal>,
+}
+
+/// A line that could not take effect; replay goes on behind it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize, Encode, Decode)]
+#[error("seq {seq}: {what}")]
+pub struct Illegal {
+    /// The line.
+    pub seq: u64,
+    /// What is wrong with it.
+    pub what: String,
 }
 
 /// See [`Event::BaseEnd`](super::event::Event::BaseEnd).

@@ -35,6 +35,8 @@ pub struct Packed {
     pub counts: [u64; 6],
     /// When the first of those is due that wait for their time.
     pub earliest_due: Option<Timestamp>,
+    /// When the first of those ended that are completed or cancelled.
+    pub earliest_end: Option<Timestamp>,
     /// What is to know of those that wait or run without looking at them.
     pub live: Vec<u8>,
     /// The jobs.
@@ -80,6 +82,18 @@ impl Chunk {
             None => self.jobs().values().filter_map(due).min(),
         }
     }
+
+    fn earliest_end(&self) -> Option<Timestamp> {
+        match &self.packed {
+            Some(packed) => packed.earliest_end,
+            None => self.jobs().values().filter_map(end).min(),
+        }
+    }
+}
+
+fn end(job: &Job) -> Option<Timestamp> {
+    let is_over = matches!(job.state, JobState::Completed | JobState::Cancelled);
+    is_over.then_some(job.updated_at)
 }
 
 fn due(job: &Job) -> Option<Timestamp> {
@@ -105,6 +119,7 @@ impl Shelf {
                 first: *first,
                 counts: chunk.counts,
                 earliest_due: chunk.earliest_due(),
+                earliest_end: chunk.earliest_end(),
                 live: bitcode::encode(&chunk.live()),
                 bytes: bitcode::encode(chunk.jobs()),
             },
@@ -213,6 +228,15 @@ impl Shelf {
         let any =
             move |chunk: &&Chunk| states.iter().any(|state| chunk.counts[*state as usize] > 0);
         self.chunks.values().filter(any).flat_map(Chunk::live)
+    }
+
+    /// The completed and cancelled jobs that ended by `moment`, in order of creation; looks only where there are any.
+    pub fn finished_until(&self, moment: Timestamp) -> impl Iterator<Item = &Job> {
+        self.chunks
+            .values()
+            .filter(move |chunk| chunk.earliest_end().is_some_and(|end| end <= moment))
+            .flat_map(|chunk| chunk.jobs().values())
+            .filter(move |job| end(job).is_some_and(|end| end <= moment))
     }
 
     /// When the first of those is due that wait for their time, past `now`.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::OnceLock;
 
 use super::agenda::Agenda;
-use super::event::{Event, Record, Totals, WorkerStarted};
+use super::event::{Event, Illegal, Purged, Record, Totals, WorkerStarted};
 use super::job::{Job, JobId, JobState, Spec};
 use super::shelf::Shelf;
 use super::timestamp::Timestamp;
@@ -30,16 +30,6 @@ pub struct WorkerRecord {
     pub started_at: Timestamp,
     /// Whether it was asked to stop, and if so whether at once.
     pub stop_requested: Option<bool>,
-}
-
-/// A line that could not take effect; replay goes on behind it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, bitcode::Encode, bitcode::Decode)]
-#[error("seq {seq}: {what}")]
-pub struct Illegal {
-    /// The line.
-    pub seq: u64,
-    /// What is wrong with it.
-    pub what: String,
 }
 
 /// What one node's events add up to.
@@ -69,12 +59,9 @@ pub struct Facts {
     pub open_batches: BTreeMap<String, Vec<Enqueued>>,
     /// Batches that were given up.
     pub abandoned: BTreeSet<String>,
-    /// What is counted and not kept.
+    /// What is counted and not kept; of the lines that could not take effect, the first
+    /// [`NodeState::ODDITIES_KEPT`].
     pub totals: Totals,
-    /// The first [`NodeState::ODDITIES_KEPT`] lines that could not take effect.
-    pub oddities: Vec<Illegal>,
-    /// How many there were.
-    pub oddity_count: u64,
 }
 
 /// A job of a batch that is not whole yet.
@@ -118,9 +105,10 @@ impl NodeState {
         let outcome = self.take(record);
         outcome.map_err(|what| {
             let illegal = Illegal { seq: record.seq, what };
-            self.facts.oddity_count += 1;
-            if self.facts.oddities.len() < Self::ODDITIES_KEPT {
-                self.facts.oddities.push(illegal.clone());
+            let totals = &mut self.facts.totals;
+            count(&mut totals.oddity_count);
+            if totals.oddities.len() < Self::ODDITIES_KEPT {
+                totals.oddities.push(illegal.clone());
             }
             illegal
         })
@@ -159,7 +147,7 @@ impl NodeState {
             Event::WorkerStopped(e) => {
                 self.facts.workers.remove(&e.worker);
             }
-            Event::JobRecorded(e) => return self.put(Job::clone(&e.state)),
+            Event::JobRecorded(e) => return self.put(e.job(record.seq, at)),
             Event::Totals(e) => self.facts.totals = e.clone(),
             // The header behind which these stand already has what they say.
             Event::ConfigSet(_) | Event::ConfigUnset(_) | Event::BaseEnd(_) => {}
@@ -199,7 +187,8 @@ impl NodeState {
             }
         }
         for job in self.facts.open_batches.remove(batch).unwrap_or_default() {
-            self.begin(job.seq, job.at, job.spec)?;
+            // Which batch it came in matters to nobody from here on.
+            self.begin(job.seq, job.at, Spec { batch: None, ..job.spec })?;
         }
         Ok(())
     }
@@ -263,8 +252,11 @@ impl NodeState {
         });
         let outcome = outcome.expect("BUG: an id without its job");
         if outcome == Ok(Life::Over) {
-            self.jobs.remove(order);
+            let job = self.jobs.remove(order).expect("BUG: a place without its job");
             count(&mut self.facts.totals.purged);
+            if matches!(event, Event::Purged(e) if e.why == Purged::RETENTION) {
+                count(self.facts.totals.expired.entry(job.state).or_default());
+            }
         }
         outcome.map(|_| ())
     }

@@ -142,6 +142,7 @@ fn the_configuration_is_what_the_last_header_says() {
         config: BTreeMap::from([("max_retries".to_owned(), value.to_owned())]),
         requires: Vec::new(),
         end: None,
+        cut: BTreeMap::new(),
         app: "test".into(),
     };
     let mut queue = Queue::with_jobs(&["a"]);
@@ -167,9 +168,9 @@ fn what_cannot_be_is_listed_and_counted() {
         assert!(queue.apply(purged()).is_err());
     }
     let facts = &queue.node.facts;
-    assert_eq!(facts.oddities.len(), NodeState::ODDITIES_KEPT);
-    assert_eq!(facts.oddity_count, NodeState::ODDITIES_KEPT as u64 + 5);
-    assert_eq!((facts.oddities[0].seq, facts.last_seq), (2, 106));
+    assert_eq!(facts.totals.oddities.len(), NodeState::ODDITIES_KEPT);
+    assert_eq!(facts.totals.oddity_count, NodeState::ODDITIES_KEPT as u64 + 5);
+    assert_eq!((facts.totals.oddities[0].seq, facts.last_seq), (2, 106));
     assert_eq!(queue.job("a").state, JobState::Pending);
 }
 
@@ -232,7 +233,7 @@ fn two_jobs_never_have_one_place() {
     let second = record(Event::Enqueued(Box::new(spec("b"))));
     let mut intruder = queue.job("a").clone();
     intruder.spec.id = id("c");
-    let third = record(Event::JobRecorded(JobRecorded { state: Box::new(intruder) }));
+    let third = record(Event::JobRecorded(JobRecorded::of(&intruder).into()));
     assert!(queue.node.apply(&second).is_err());
     assert!(queue.node.apply(&third).is_err());
     assert_eq!(ids(&queue), ["a"]);
@@ -250,7 +251,7 @@ fn numbers_at_their_ends_are_survived() {
         job.runs.clear();
         let mut again = Queue::new();
         again.happen(Event::Totals(Totals { enqueued: u64::MAX, ..Totals::default() }));
-        again.happen(Event::JobRecorded(JobRecorded { state: Box::new(job) }));
+        again.happen(Event::JobRecorded(JobRecorded::of(&job).into()));
         again.happen(Event::Enqueued(Box::new(spec("b"))));
         assert_eq!(again.node.facts.totals.enqueued, u64::MAX);
         match state {

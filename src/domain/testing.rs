@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use super::decide::{self, Outcome};
+use super::event::Illegal;
 use super::event::{Claimed, Event, Record};
 use super::job::{Job, JobId, RunResult, Spec};
 use super::policy::RetryPolicy;
-use super::state::{Illegal, NodeState};
+use super::state::NodeState;
 use super::timestamp::Timestamp;
 
 /// One node's state, its clock, and how many claims its only worker has had.

@@ -137,7 +137,7 @@ fn every_event_in_every_state() {
                 assert_eq!(queue.node.jobs, before.jobs, "{name} of a {state} job");
                 assert_eq!(queue.node.counts(), before.counts());
                 assert_eq!(queue.node.ready(&[], queue.now).count(), ready.len(), "{name} {state}");
-                assert_eq!(queue.node.facts.oddities, [illegal]);
+                assert_eq!(queue.node.facts.totals.oddities, [illegal]);
             }
             "gone" => {
                 assert_eq!((outcome, after), (Ok(()), None), "{name} of a {state} job");

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::base;
 use super::disk::{Disk, Handle, Open, append_all};
 use super::error::StoreError;
 use super::line::{self, Crc};
@@ -154,14 +155,7 @@ impl Locked<'_> {
             Ok(named) if named.inode == written.inode => {}
             Ok(_) => return Ok(Standing::Gone),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let names = self.directory.names().map_err(look)?;
-                let covered = names.iter().any(|name| match SegmentName::parse(name) {
-                    Some(SegmentName::Base(first, last)) => {
-                        (first..=last).contains(&written.segment)
-                    }
-                    _ => false,
-                });
-                return Ok(if covered { Standing::InPlace } else { Standing::Gone });
+                return self.standing_in_base(written).map_err(look);
             }
             Err(error) => return Err(look(error)),
         }
@@ -169,7 +163,12 @@ impl Locked<'_> {
             match self.directory.open_in(&segment::file_name(written.segment + 1), Open::Read) {
                 Ok(next) => next,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Ok(Standing::InPlace);
+                    // Compaction removes segments without the lock, the lowest first.
+                    let own = self.directory.stat_in(&segment::file_name(written.segment));
+                    return match own {
+                        Ok(_) => Ok(Standing::InPlace),
+                        Err(_) => self.standing_in_base(written).map_err(look),
+                    };
                 }
                 Err(error) => return Err(look(error)),
             };
@@ -185,6 +184,22 @@ impl Locked<'_> {
         Ok(match all.as_deref() {
             Some([.., last]) => Standing::Carried(last.end, last.record.seq, last.crc),
             Some([]) | None => Standing::Gone,
+        })
+    }
+
+    /// Whether lines count of a segment that is gone: where a base has taken its place, unless they stood behind the
+    /// place where it was cut.
+    fn standing_in_base(&self, written: &Written) -> io::Result<Standing> {
+        let names = self.directory.names()?;
+        let names: Vec<SegmentName> =
+            names.iter().filter_map(|name| SegmentName::parse(name)).collect();
+        let base = base::newest(self.directory.as_ref(), &names)?;
+        Ok(match base.filter(|base| base.last >= written.segment) {
+            Some(base) => match base.header.cut.get(&written.segment) {
+                Some(len) if *len < written.end => Standing::Gone,
+                _ => Standing::InPlace,
+            },
+            None => Standing::Gone,
         })
     }
 

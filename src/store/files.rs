@@ -5,17 +5,19 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::base::{self, Base};
 use super::disk::{Handle, Open};
 use super::replay::Cursor;
-use super::segment::{self, Placed, SegmentName};
-use crate::domain::event::{Event, Segment};
+use super::segment::{self, SegmentName};
+use crate::domain::event::Segment;
 
-/// How often a listing is taken again because a file of it was gone by the time it was opened.
+/// How often a listing is taken again because a file of it was gone by the time it was opened, or one was missing that
+/// a compaction may have replaced while the names were read.
 const RELISTINGS: usize = 10;
 
 /// The files of one node's log that matter, all of them open.
 pub(super) struct Files {
-    pub(super) base: Option<(Segment, Vec<Placed>)>,
+    pub(super) base: Option<Base>,
     pub(super) segments: BTreeMap<u64, OpenSegment>,
 }
 
@@ -29,32 +31,35 @@ pub(super) fn open_files(directory: &dyn Handle, cursor: Option<&Cursor>) -> io:
     for _ in 0..RELISTINGS {
         match try_open_files(directory, cursor) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(files) if files.has_gap(cursor) => {}
             other => return other,
         }
     }
     try_open_files(directory, cursor)
 }
 
+impl Files {
+    /// Whether a segment is missing that should be between what is there.
+    fn has_gap(&self, cursor: Option<&Cursor>) -> bool {
+        let first = match (cursor, &self.base) {
+            // Where the cursor's own file is gone, it does not hold, and all is opened anew.
+            (Some(_), _) => self.segments.keys().next().copied().unwrap_or(0),
+            (None, Some(base)) => base.last + 1,
+            (None, None) => 1,
+        };
+        !self.segments.keys().copied().eq(first..first + self.segments.len() as u64)
+    }
+}
+
 fn try_open_files(directory: &dyn Handle, cursor: Option<&Cursor>) -> io::Result<Files> {
     let names: Vec<SegmentName> =
         directory.names()?.iter().filter_map(|name| SegmentName::parse(name)).collect();
     let mut first = cursor.map_or(0, |cursor| cursor.segment);
+    let has_cursor_file = |cursor: &Cursor| names.contains(&SegmentName::Segment(cursor.segment));
     let mut base = None;
-    if cursor.is_none() {
-        let mut bases: Vec<(u64, u64)> = names
-            .iter()
-            .filter_map(|name| match name {
-                SegmentName::Base(a, b) => Some((*b, *a)),
-                SegmentName::Segment(_) => None,
-            })
-            .collect();
-        bases.sort_unstable();
-        while let (None, Some((b, a))) = (&base, bases.pop()) {
-            base = read_base(directory, &segment::base_name(a, b))?;
-            if base.is_some() {
-                first = b + 1;
-            }
-        }
+    if cursor.is_none_or(|cursor| !has_cursor_file(cursor)) {
+        base = base::newest(directory, &names)?;
+        first = base.as_ref().map_or(first, |base| first.max(base.last + 1));
     }
     let mut segments = BTreeMap::new();
     for name in &names {
@@ -72,34 +77,12 @@ fn try_open_files(directory: &dyn Handle, cursor: Option<&Cursor>) -> io::Result
     Ok(Files { base, segments })
 }
 
-/// Whether a file that is called a base is a whole one.
-pub(super) fn is_base(directory: &dyn Handle, name: SegmentName) -> io::Result<bool> {
-    let SegmentName::Base(first, last) = name else { return Ok(false) };
-    Ok(read_base(directory, &segment::base_name(first, last))?.is_some())
-}
-
-/// Reads a base file; none where it is not whole, which makes it no base.
-fn read_base(directory: &dyn Handle, name: &str) -> io::Result<Option<(Segment, Vec<Placed>)>> {
-    let file = directory.open_in(name, Open::Read)?;
-    let len = file.stat()?.len;
-    let lines = segment::cut(&segment::read_range(file.as_ref(), 0, len)?, 0);
-    if !lines.bad.is_empty() || lines.good_prefix != lines.end {
-        return Ok(None);
-    }
-    let header = match lines.good.first().map(|placed| &placed.record.event) {
-        Some(Event::Segment(header)) if header.end.is_some() => Segment::clone(header),
-        _ => return Ok(None),
-    };
-    let whole = match lines.good.last().map(|placed| &placed.record.event) {
-        Some(Event::BaseEnd(end)) => end.lines == lines.good.len() as u64 - 1,
-        _ => false,
-    };
-    Ok(whole.then_some((header, lines.good)))
-}
-
 /// Whether the place is still where it was, so that reading can go on from it.
 pub(super) fn still_holds(files: &Files, cursor: &Cursor) -> io::Result<bool> {
-    let Some(open) = files.segments.get(&cursor.segment) else { return Ok(false) };
+    let Some(open) = files.segments.get(&cursor.segment) else {
+        // What was read to its end and compacted since is as good as before.
+        return Ok(files.base.as_ref().is_some_and(|base| base.ends_at(cursor)));
+    };
     let cut_before = files.segments.get(&(cursor.segment + 1)).and_then(|next| {
         let prev = next.header.as_ref()?.prev.as_ref()?;
         (prev.segment == cursor.segment).then_some(prev.len)

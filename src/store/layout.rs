@@ -80,10 +80,46 @@ pub struct RunFiles {
 ///
 /// Whatever the id, also one that a hostile log brings, they stand within the directory of outputs.
 pub fn run_files(job: &str, run: u32) -> RunFiles {
-    let shard = PathBuf::from(format!("{:02x}", crc32c(job.as_bytes()) & 0xff));
+    let shard = PathBuf::from(shard(job));
+    let [out, err, stdin] = run_names(job, run).map(|name| shard.join(name));
+    RunFiles { out, err, stdin }
+}
+
+/// The directory, among the outputs, of what a job printed.
+pub fn shard(job: &str) -> String {
+    format!("{:02x}", crc32c(job.as_bytes()) & 0xff)
+}
+
+/// The names of the files of a run: what it printed, what it printed as errors, what it read.
+pub fn run_names(job: &str, run: u32) -> [String; 3] {
     let name = file_name(job);
-    let file = |ending: &str| shard.join(format!("{name}.{run}.{ending}"));
-    RunFiles { out: file("out"), err: file("err"), stdin: file("in") }
+    ["out", "err", "in"].map(|ending| format!("{name}.{run}.{ending}"))
+}
+
+/// The job of a file of a run, by its name; none where it is no such name, or the id is too long to stand in it whole.
+pub fn job_of_run_file(name: &str) -> Option<String> {
+    let (rest, ending) = name.rsplit_once('.')?;
+    let (stem, run) = rest.rsplit_once('.')?;
+    if !["out", "err", "in"].contains(&ending) || run.parse::<u32>().is_err() {
+        return None;
+    }
+    let (mut bytes, mut rest) = (Vec::new(), stem.as_bytes());
+    while let Some((byte, after)) = rest.split_first() {
+        (bytes, rest) = match (byte, after) {
+            (b'%', [a, b, after @ ..]) => {
+                let digits = [*a, *b];
+                let digits = std::str::from_utf8(&digits).ok()?;
+                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+                (bytes, after)
+            }
+            (b'%', _) => return None,
+            _ => {
+                bytes.push(*byte);
+                (bytes, after)
+            }
+        };
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// A job's id as the beginning of a file's name: as it is where it can be, else with `%` and two hex digits a byte, and
@@ -150,6 +186,15 @@ mod tests {
             assert!(name.len() < 250 && !name.contains('\0') && !name.starts_with(".."), "{name}");
         }
         assert_ne!(run_files(&long, 1), run_files(&alike, 1));
+        assert_eq!(job_of_run_file(run_names(&long, 7)[0].as_str()), None);
+        for job in ["a.b", "../x", "é", "%41", "01KGE3H9000000000000000000", "."] {
+            for name in run_names(job, 12) {
+                assert_eq!(job_of_run_file(&name).as_deref(), Some(job));
+            }
+        }
+        for name in ["a.out", "a.x.out", "a.1.txt", "%.1.out", "%zz.1.out"] {
+            assert_eq!(job_of_run_file(name), None, "{name}");
+        }
         assert_ne!(run_files("a:b", 1), run_files("a%3ab", 1));
     }
 }

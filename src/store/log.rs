@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::base;
 use super::clock::Clock;
 use super::disk::{Disk, Handle, Lock, Open};
 use super::error::StoreError;
-use super::files;
 use super::line::Crc;
 use super::mark::{self, Mark};
 use super::node::Place;
@@ -70,7 +70,7 @@ impl Active {
     /// Its end, as the next header tells it.
     pub(super) fn end(&self) -> SegmentEnd {
         let (segment, len, seq) = (self.number, self.len, self.seq);
-        SegmentEnd { segment, len, seq, ts: Some(self.ts) }
+        SegmentEnd { segment, len, seq, ts: Some(self.ts), crc: None }
     }
 }
 
@@ -151,29 +151,21 @@ impl Locked<'_> {
     /// Errors: where the log is damaged, rolled back or too new.
     pub fn settle(&mut self) -> Result<Active, StoreError> {
         let names = self.directory.names().map_err(StoreError::io("list", &self.log.path))?;
-        let names = names.iter().filter_map(|name| SegmentName::parse(name));
-        let (mut highest, mut bases) = (None, Vec::new());
-        for name in names {
-            match name {
-                SegmentName::Segment(number) => highest = highest.max(Some(number)),
-                SegmentName::Base(_, last) if highest.is_none_or(|number| last >= number) => {
-                    bases.push(name);
-                }
-                SegmentName::Base(..) => {}
-            }
-        }
-        // A base that is not whole is none; one that lies below the active segment is never asked.
-        let is_above = |last: &u64| highest.is_none_or(|number| *last >= number);
-        let mut above = 0;
-        for base in bases {
-            if let SegmentName::Base(_, last) = base
-                && is_above(&last)
-                && files::is_base(self.directory.as_ref(), base)
-                    .map_err(StoreError::io("read", &self.log.path))?
-            {
-                above = above.max(last);
-            }
-        }
+        let mut names: Vec<SegmentName> =
+            names.iter().filter_map(|name| SegmentName::parse(name)).collect();
+        let segment = |name: &SegmentName| match name {
+            SegmentName::Segment(number) => Some(*number),
+            SegmentName::Base(..) => None,
+        };
+        let highest = names.iter().filter_map(segment).max();
+        // A base that lies below the active segment is never asked.
+        names.retain(|name| match name {
+            SegmentName::Base(_, last) => highest.is_none_or(|number| *last >= number),
+            SegmentName::Segment(_) => false,
+        });
+        let base = base::newest(self.directory.as_ref(), &names);
+        let base = base.map_err(StoreError::io("read", &self.log.path))?;
+        let above = base.map_or(0, |base| base.last);
         let mark = self.mark().map_err(StoreError::io("read the mark in", &self.log.local))?;
         let mark = mark.filter(|mark| mark.node == self.log.node);
         let Some(number) = highest.filter(|number| *number > above) else {

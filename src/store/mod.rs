@@ -3,8 +3,10 @@
 //! Knows no process, no terminal and no rule: what is written is decided by whoever calls.
 
 pub mod append;
+mod base;
 pub mod checkpoint;
 pub mod clock;
+pub mod compact;
 pub mod disk;
 mod enqueue;
 mod error;
@@ -26,6 +28,7 @@ pub mod small_file;
 #[cfg(test)]
 mod store_tests;
 pub mod tail;
+pub mod upkeep;
 pub mod watch;
 
 use std::path::PathBuf;

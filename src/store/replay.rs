@@ -147,16 +147,11 @@ impl View {
             let known = if reading.own { &mut self.damage } else { &mut self.foreign };
             known.retain(|damage| !damage.file.starts_with(reading.path));
         }
-        let mut fold = Fold {
-            reading,
-            state: match cursor {
-                Some(_) => self.state.nodes.remove(reading.node).unwrap_or_default(),
-                None => NodeState::default(),
-            },
-            cursor,
-            damage: Vec::new(),
-            news: 0,
+        let state = match cursor {
+            Some(_) => self.state.nodes.remove(reading.node).unwrap_or_default(),
+            None => NodeState::default(),
         };
+        let mut fold = Fold { state, cursor, ..Fold::new(reading) };
         let outcome = fold.take(&files);
         let Fold { state, cursor, damage, news, .. } = fold;
         self.news = self.news.saturating_add(news);
@@ -188,22 +183,49 @@ fn rolled_back(reading: Reading, cursor: Option<&Cursor>) -> Option<Damage> {
     (read < (mark.segment, mark.len)).then_some(Damage { file, what })
 }
 
+/// What is shown each line that counts, with its bytes.
+pub(super) type Watch<'a> = dyn FnMut(&Placed, &[u8]) + 'a;
+
 /// One pass over the files of a node.
-struct Fold<'a> {
+pub(super) struct Fold<'a> {
     reading: Reading<'a>,
-    state: NodeState,
-    cursor: Option<Cursor>,
-    damage: Vec<Damage>,
+    pub(super) state: NodeState,
+    pub(super) cursor: Option<Cursor>,
+    pub(super) damage: Vec<Damage>,
     news: u64,
+    /// The last segment to be read, where not all are.
+    last: Option<u64>,
+    /// Is shown each line that counts, with its bytes.
+    watch: Option<&'a mut Watch<'a>>,
+}
+
+impl<'a> Fold<'a> {
+    /// A pass from the beginning.
+    pub(super) fn new(reading: Reading<'a>) -> Self {
+        let (state, cursor, last, watch) = (NodeState::default(), None, None, None);
+        Fold { reading, state, cursor, damage: Vec::new(), news: 0, last, watch }
+    }
+
+    /// A pass from the beginning to the end of segment `last`, on which each line that counts is shown.
+    pub(super) fn watched(
+        reading: Reading<'a>,
+        last: Option<u64>,
+        watch: &'a mut Watch<'a>,
+    ) -> Self {
+        Fold { last, watch: Some(watch), ..Fold::new(reading) }
+    }
 }
 
 impl Fold<'_> {
-    fn take(&mut self, files: &Files) -> io::Result<()> {
+    pub(super) fn take(&mut self, files: &Files) -> io::Result<()> {
         let mut expected = match &self.cursor {
-            Some(cursor) => cursor.segment,
-            None => self.begin(files),
+            Some(cursor) if files.segments.contains_key(&cursor.segment) => cursor.segment,
+            // All that was read is in a base by now.
+            Some(cursor) => cursor.segment.saturating_add(1),
+            None => self.begin(files)?,
         };
-        for (number, open) in &files.segments {
+        let last = self.last.unwrap_or(u64::MAX);
+        for (number, open) in files.segments.range(..=last) {
             if expected != *number {
                 if !self.reading.own {
                     // It may be on its way; what stands behind it is read once it is here.
@@ -221,23 +243,29 @@ impl Fold<'_> {
         Ok(())
     }
 
-    /// Begins at the base, or at nothing. Says which segment comes first.
-    fn begin(&mut self, files: &Files) -> u64 {
-        let Some((header, lines)) = &files.base else { return 1 };
-        for placed in lines {
+    /// Begins at the base, or at nothing. Says which segment comes next.
+    fn begin(&mut self, files: &Files) -> io::Result<u64> {
+        let Some(base) = &files.base else { return Ok(1) };
+        base.read(|placed, bytes| {
+            if let Some(watch) = &mut self.watch {
+                watch(placed, bytes);
+            }
             // An oddity of a base is listed in the state like any other.
             let _ = self.state.apply(&placed.record);
-        }
-        let Some(end) = &header.end else { return 1 };
+        })?;
+        self.news += base.len;
+        let Some(end) = &base.header.end else { return Ok(1) };
         self.state.facts.last_seq = end.seq;
         self.state.facts.last_ts = end.ts.unwrap_or(self.state.facts.last_ts);
+        let crc = end.crc.as_ref().and_then(|crc| crc.as_bytes().try_into().ok());
+        self.cursor = crc.map(|crc| Cursor { segment: end.segment, offset: end.len, crc });
         if files.segments.is_empty() && self.reading.own {
             self.note(
                 end.segment.saturating_add(1),
                 "the segment behind the base is missing".into(),
             );
         }
-        end.segment.saturating_add(1)
+        Ok(end.segment.saturating_add(1))
     }
 
     /// Takes in the new lines of a segment. `sealed` is what the header of the next says of its end, where there is
@@ -263,11 +291,9 @@ impl Fold<'_> {
             }
             None => None,
         };
-        let lines = {
-            let bytes = segment::read_range(file, start, limit.unwrap_or(u64::MAX))?;
-            self.news += bytes.len() as u64;
-            segment::cut(&bytes, start)
-        };
+        let bytes = segment::read_range(file, start, limit.unwrap_or(u64::MAX))?;
+        self.news += bytes.len() as u64;
+        let lines = segment::cut(&bytes, start);
         let whole = lines.good_prefix == lines.end && limit.is_none_or(|limit| limit == lines.end);
         let mut count_all = self.reading.own;
         if !whole && limit.is_some() {
@@ -288,7 +314,8 @@ impl Fold<'_> {
             if placed.end > lines.good_prefix && !count_all {
                 break;
             }
-            if !self.take_line(number, placed) {
+            let at = |place: u64| usize::try_from(place - start).unwrap_or(usize::MAX);
+            if !self.take_line(number, placed, &bytes[at(placed.start)..at(placed.end)]) {
                 return Ok(false);
             }
         }
@@ -296,7 +323,7 @@ impl Fold<'_> {
     }
 
     /// Takes in a line; says no where a foreign log has a gap before it.
-    fn take_line(&mut self, number: u64, placed: &Placed) -> bool {
+    fn take_line(&mut self, number: u64, placed: &Placed, bytes: &[u8]) -> bool {
         let record = &placed.record;
         if let Event::Segment(header) = &record.event {
             if header.segment != number || header.node != self.reading.node {
@@ -326,6 +353,9 @@ impl Fold<'_> {
         if repeated {
             self.state.facts.last_seq = self.state.facts.last_seq.max(record.seq);
         } else {
+            if let Some(watch) = &mut self.watch {
+                watch(placed, bytes);
+            }
             // An event that cannot be is listed in the state, and replay goes on.
             let _ = self.state.apply(record);
         }

@@ -28,6 +28,8 @@ pub enum Reason {
     Size,
     /// The configuration changes, and stands in every header.
     Config,
+    /// The old one is to be compacted.
+    Compact,
     /// The machine was restarted, so nobody knows what of the old one was lost.
     Boot,
     /// The old one does not end with a whole line.
@@ -42,6 +44,7 @@ impl Reason {
             Reason::First => "first",
             Reason::Size => "size",
             Reason::Config => "config",
+            Reason::Compact => "compact",
             Reason::Boot => "boot",
             Reason::Torn => "torn",
             Reason::SyncError => "fsync_error",
@@ -189,6 +192,7 @@ impl Locked<'_> {
             config,
             requires: Vec::new(),
             end: None,
+            cut: BTreeMap::new(),
             app: concat!("queuectl ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
         let mut seq = header.prev.as_ref().map_or(0, |prev| prev.seq);
@@ -254,7 +258,7 @@ fn split<'a>(active: &Active, lines: &'a Lines, prefix: u64) -> (SegmentEnd, Vec
         Some(last) => (last.record.seq, Some(last.record.ts)),
         None => (prev.map_or(0, |prev| prev.seq), prev.and_then(|prev| prev.ts)),
     };
-    let end = SegmentEnd { segment: active.number, len: prefix, seq, ts };
+    let end = SegmentEnd { segment: active.number, len: prefix, seq, ts, crc: None };
     let (mut seq, mut ts) = (seq, ts.unwrap_or(Timestamp::MIN));
     let mut carried = Vec::new();
     for placed in lines.good.iter().filter(|placed| placed.start >= prefix) {

@@ -14,19 +14,19 @@ use crate::domain::decide::{self, OnConflict};
 use crate::domain::event::{BatchCommitted, ConfigSet};
 use crate::domain::job::{JobId, JobState, Spec};
 
-struct Queue {
+pub(super) struct Queue {
     _home: TempDir,
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 impl Queue {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let root = home.path().join("queue");
         Queue { _home: home, root }
     }
 
-    fn open(&self) -> Store {
+    pub(super) fn open(&self) -> Store {
         self.open_in_boot("boot-1")
     }
 
@@ -47,11 +47,11 @@ impl Queue {
         .unwrap()
     }
 
-    fn log(&self, segment: u64) -> PathBuf {
+    pub(super) fn log(&self, segment: u64) -> PathBuf {
         self.root.join("log/desk").join(segment::file_name(segment))
     }
 
-    fn segments(&self) -> Vec<String> {
+    pub(super) fn segments(&self) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(self.root.join("log/desk"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -60,7 +60,7 @@ impl Queue {
         names
     }
 
-    fn ids(&self) -> Vec<String> {
+    pub(super) fn ids(&self) -> Vec<String> {
         let mut store = self.open();
         let view = store.read().unwrap();
         assert_eq!(view.damage, []);
@@ -68,11 +68,11 @@ impl Queue {
     }
 }
 
-fn job(id: &str) -> Spec {
+pub(super) fn job(id: &str) -> Spec {
     Spec::shell(JobId::new(id).unwrap(), "true", 3)
 }
 
-fn enqueue(store: &mut Store, ids: &[&str]) -> Result<Vec<JobId>, StoreError> {
+pub(super) fn enqueue(store: &mut Store, ids: &[&str]) -> Result<Vec<JobId>, StoreError> {
     store.enqueue(Enqueue {
         specs: ids.iter().map(|id| job(id)).collect(),
         has_chosen_ids: true,
@@ -80,7 +80,7 @@ fn enqueue(store: &mut Store, ids: &[&str]) -> Result<Vec<JobId>, StoreError> {
     })
 }
 
-fn append_to(path: &Path, bytes: &[u8]) {
+pub(super) fn append_to(path: &Path, bytes: &[u8]) {
     use std::io::Write;
     std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(bytes).unwrap();
 }

@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::base;
 use super::disk::{Disk, Handle, Open};
 use super::files::{open_files, still_holds};
 use super::mark::Mark;
 use super::replay::{Cursor, Damage};
 use super::segment::{self, Placed};
 use super::{Store, StoreError};
-use crate::domain::event::{Event, Record};
+use crate::domain::event::{Event, Record, SegmentEnd};
 use crate::domain::timestamp::Timestamp;
 
 /// A line of a log.
@@ -70,8 +71,9 @@ impl Tail {
                 })
                 .min_by(|a, b| a.0.cmp(&b.0));
             let Some((_, source)) = next else { return Ok(()) };
-            let Some(line) = source.next() else { continue };
+            let line = source.next();
             self.nodes.insert(source.node.clone(), source.reached.clone());
+            let Some(line) = line else { continue };
             if !take(line)? {
                 return Ok(());
             }
@@ -146,18 +148,21 @@ struct Source {
     segments: VecDeque<Part>,
     lines: VecDeque<(Placed, String)>,
     number: u64,
+    /// Where the segments end that the base stands for whose lines are at hand.
+    base: Option<SegmentEnd>,
     is_own: bool,
     mark: Option<Mark>,
     path: PathBuf,
     damage: Vec<Damage>,
 }
 
-/// A segment that is still to be read, from `start` to `limit`.
+/// A segment that is still to be read, from `start` to `limit`; or a base, which stands for segments up to `base`.
 struct Part {
     number: u64,
     file: Box<dyn Handle>,
     start: u64,
     limit: Option<u64>,
+    base: Option<SegmentEnd>,
 }
 
 impl Source {
@@ -177,16 +182,12 @@ impl Source {
             reached.cursor = None;
             files = open_files(directory, None)?;
         }
-        let mut lines = VecDeque::new();
-        for placed in files.base.take().map(|(_, lines)| lines).unwrap_or_default() {
-            let text = super::line::encode(
-                placed.record.seq,
-                placed.record.ts,
-                placed.record.wall(),
-                &placed.record.event,
-            );
-            lines.push_back((placed, String::from_utf8_lossy(text.trim_ascii_end()).into_owned()));
-        }
+        // Whoever has followed the log to the end of the base has seen all that it stands for.
+        let base = files.base.filter(|_| reached.cursor.is_none()).and_then(|base| {
+            let (number, start, limit) = (base.last, 0, Some(base.len));
+            let end = base.header.end.filter(|end| reached.ts < end.ts)?;
+            Some(Part { number, file: base.file, start, limit, base: Some(end) })
+        });
         let sealed: BTreeMap<u64, u64> = files
             .segments
             .values()
@@ -202,20 +203,32 @@ impl Source {
             file: open.file,
             start: start_of(number),
             limit: sealed.get(&number).copied(),
+            base: None,
         });
-        let segments = segments.collect();
-        let (mark, path, damage) = (None, PathBuf::new(), Vec::new());
-        Ok(Source { node, reached, segments, lines, number: 0, is_own, mark, path, damage })
+        let segments = base.into_iter().chain(segments).collect();
+        let (mark, path, damage, lines) = (None, PathBuf::new(), Vec::new(), VecDeque::new());
+        let (number, base) = (0, None);
+        Ok(Source { node, reached, segments, lines, number, base, is_own, mark, path, damage })
     }
 
     /// Reads the next segment once the lines of the last are used up.
     fn fill(&mut self) -> io::Result<()> {
         while self.lines.is_empty() {
-            let Some(part) = self.segments.pop_front() else { return Ok(()) };
+            let Some(mut part) = self.segments.pop_front() else { return Ok(()) };
             self.number = part.number;
+            self.base.clone_from(&part.base);
             let limit = part.limit.unwrap_or(u64::MAX);
+            if part.base.is_some() {
+                let (bytes, next) = base::read_some(part.file.as_ref(), part.start, limit)?;
+                self.take(&bytes, part.start, segment::cut(&bytes, part.start).good);
+                part.start = next;
+                if part.start < limit && !self.lines.is_empty() {
+                    self.segments.push_front(part);
+                }
+                continue;
+            }
             let bytes = segment::read_range(part.file.as_ref(), part.start, limit)?;
-            let cut = segment::cut(&bytes, part.start);
+            let mut cut = segment::cut(&bytes, part.start);
             let is_whole =
                 cut.good_prefix == cut.end && part.limit.is_none_or(|limit| limit == cut.end);
             let mark = self.mark.as_ref().filter(|mark| mark.segment == part.number);
@@ -225,23 +238,31 @@ impl Source {
                 let file = self.path.join(segment::file_name(part.number));
                 self.damage.push(Damage { file, what });
             }
-            for placed in cut.good {
-                if placed.end > cut.good_prefix && part.limit.is_none() && !was_synced {
-                    break;
-                }
-                let at = |place: u64| usize::try_from(place - part.start).unwrap_or(usize::MAX);
-                let line = bytes.get(at(placed.start)..at(placed.end)).unwrap_or_default();
-                let text = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
-                self.lines.push_back((placed, text));
+            if part.limit.is_none() && !was_synced {
+                cut.good.retain(|placed| placed.end <= cut.good_prefix);
             }
+            self.take(&bytes, part.start, cut.good);
         }
         Ok(())
+    }
+
+    /// Takes the lines of `bytes`, which begin at `start`.
+    fn take(&mut self, bytes: &[u8], start: u64, lines: Vec<Placed>) {
+        for placed in lines {
+            let at = |place: u64| usize::try_from(place - start).unwrap_or(usize::MAX);
+            let line = bytes.get(at(placed.start)..at(placed.end)).unwrap_or_default();
+            let text = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
+            self.lines.push_back((placed, text));
+        }
     }
 
     /// The next line that was not handed on yet.
     fn next(&mut self) -> Option<Line> {
         let (placed, text) = self.lines.pop_front()?;
         let record = placed.record;
+        if let Some(end) = self.base.clone() {
+            return self.next_of_base(record, text, &end);
+        }
         let is_header = matches!(record.event, Event::Segment(_));
         let follows = self.reached.seq.is_none_or(|seq| record.seq <= seq + 1);
         if !(is_header || follows || self.is_own) {
@@ -263,6 +284,19 @@ impl Source {
             self.reached.ts = Some(record.ts);
         }
         Some(Line { node: self.node.clone(), record, text })
+    }
+
+    /// A line of a base, where it says more than was handed on before the base was written.
+    fn next_of_base(&mut self, record: Record, text: String, end: &SegmentEnd) -> Option<Line> {
+        if matches!(record.event, Event::BaseEnd(_)) {
+            (self.reached.ts, self.reached.seq) = (end.ts, Some(end.seq));
+        }
+        let since = match &record.event {
+            Event::JobRecorded(job) => job.job(record.seq, record.wall()).updated_at,
+            _ => record.ts,
+        };
+        let is_news = self.reached.ts.is_none_or(|ts| since > ts);
+        is_news.then(|| Line { node: self.node.clone(), record, text })
     }
 }
 

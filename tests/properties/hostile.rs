@@ -123,14 +123,13 @@ fn apply(twist: &Twist, lines: &mut Vec<String>, play: &Play<InMemory>) {
         }
         Twist::Record { line } => {
             let Some(job) = play.queue.node.jobs().next() else { return };
-            let state = Box::new(job.clone());
-            lines.insert(
-                line.index(lines.len()),
-                recorded(Event::JobRecorded(JobRecorded { state })),
-            );
+            let job = JobRecorded::of(job).into();
+            lines.insert(line.index(lines.len()), recorded(Event::JobRecorded(job)));
         }
         Twist::Totals { line } => {
-            let totals = Totals { enqueued: u64::MAX, purged: u64::MAX, unknown: u64::MAX };
+            let most = u64::MAX;
+            let totals =
+                Totals { enqueued: most, purged: most, unknown: most, ..Totals::default() };
             lines.insert(line.index(lines.len()), recorded(Event::Totals(totals)));
         }
     }

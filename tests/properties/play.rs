@@ -268,7 +268,11 @@ impl<Q: Queue> Play<Q> {
         let mut expected = self.model.jobs.clone();
         expected.iter_mut().enumerate().for_each(|(rank, job)| job.place = rank);
         assert_eq!(seen(node), expected);
-        assert_eq!(node.facts.oddity_count, self.model.oddities, "{:?}", node.facts.oddities);
+        assert_eq!(
+            node.facts.totals.oddity_count, self.model.oddities,
+            "{:?}",
+            node.facts.totals.oddities
+        );
         let counts = JobState::ALL
             .map(|state| expected.iter().filter(|job| job.state == state.name()).count() as u64);
         assert_eq!(node.counts(), counts);

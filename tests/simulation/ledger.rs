@@ -86,7 +86,7 @@ impl Ledger {
         }
         let known = ["which was superseded", "is enqueued again", "which exists"];
         let odd = |what: &str| known.iter().all(|known| !what.contains(known));
-        match node.facts.oddities.iter().find(|oddity| odd(&oddity.what)) {
+        match node.facts.totals.oddities.iter().find(|oddity| odd(&oddity.what)) {
             Some(oddity) => Err(format!("nothing nobody issued: {oddity}")),
             None => Ok(()),
         }

@@ -1,0 +1,327 @@
+//! Compaction on a real directory: nothing is lost, whatever stands in the log and wherever it is interrupted.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::domain::decide::{self, Outcome};
+use crate::domain::event::{
+    BatchAbandoned, Event, QueuePaused, QueueResumed, WorkerStarted, WorkerStopRequested,
+};
+use crate::domain::job::{JobId, JobState, RunResult, Spec};
+use crate::domain::policy::RetryPolicy;
+use crate::domain::retention::Retention;
+use crate::domain::state::State;
+use crate::store::store_tests::{Queue, append_to, enqueue, job};
+use crate::store::{Store, line};
+
+fn write(store: &mut Store, event: Event) {
+    store.transact(|_, _| Ok((vec![event.clone()], ()))).unwrap();
+}
+
+/// Claims the next job, and ends its run.
+fn run(store: &mut Store, result: RunResult) -> JobId {
+    store.read().unwrap();
+    let claimed = store
+        .transact(|node, now| {
+            let claims = decide::claim(node, "desk.aaaaaaaa", node.facts.last_seq, 1, &[], now);
+            Ok((claims.iter().cloned().map(Event::Claimed).collect(), claims[0].clone()))
+        })
+        .unwrap();
+    let policy = RetryPolicy::default();
+    store
+        .transact(|node, now| {
+            let (job, run, claim) = (claimed.job.clone(), claimed.run, claimed.claim.clone());
+            let outcome = Outcome { job, run, claim, result, ms: 3, tail: None, error: None };
+            Ok((vec![decide::finish(node, outcome, &policy, now, 0.0)], ()))
+        })
+        .unwrap();
+    claimed.job
+}
+
+/// Two paused queues, one of them resumed; a worker that was asked to stop; jobs in every state; a batch that is whole,
+/// one that is not, and one that was given up.
+fn fill(queue: &Queue) -> Store {
+    let mut store = queue.open();
+    for name in ["mail", "slow"] {
+        write(
+            &mut store,
+            Event::QueuePaused(QueuePaused { queue: Some(name.into()), until: None }),
+        );
+    }
+    write(&mut store, Event::QueueResumed(QueueResumed { queue: Some("mail".into()) }));
+    let worker = WorkerStarted {
+        worker: "desk.aaaaaaaa".into(),
+        pid: 7,
+        start: 8,
+        boot: "boot-1".into(),
+        pid_namespace: String::new(),
+        session: 0,
+        host: String::new(),
+        slots: 2,
+        queues: Vec::new(),
+    };
+    write(&mut store, Event::WorkerStarted(worker));
+    let stop = WorkerStopRequested { worker: "desk.aaaaaaaa".into(), now: false };
+    write(&mut store, Event::WorkerStopRequested(stop));
+    enqueue(&mut store, &["done", "retries", "dead"]).unwrap();
+    run(&mut store, RunResult::Exit(0));
+    run(&mut store, RunResult::Exit(1));
+    let dead = JobId::new("dead").unwrap();
+    let edited = crate::domain::event::Edited {
+        job: dead.clone(),
+        priority: None,
+        run_at: None,
+        max_retries: Some(1),
+        timeout: None,
+        queue: None,
+        tags: Some(vec!["x".into()]),
+    };
+    store.transact(|node, _| Ok((vec![decide::edit(node, edited.clone())?], ()))).unwrap();
+    assert_eq!(run(&mut store, RunResult::Signal(9)), dead);
+    enqueue(&mut store, &["cancelled"]).unwrap();
+    let id = JobId::new("cancelled").unwrap();
+    store
+        .transact(|node, _| Ok((vec![decide::cancel(node, &id, Some("why".into()))?.unwrap()], ())))
+        .unwrap();
+    for (id, batch) in [("open", "b1"), ("given-up", "b2")] {
+        let spec = Spec { batch: Some(batch.into()), ..job(id) };
+        write(&mut store, Event::Enqueued(Box::new(spec)));
+    }
+    write(&mut store, Event::BatchAbandoned(BatchAbandoned { batch: "b2".into() }));
+    enqueue(&mut store, &["waits", "runs"]).unwrap();
+    // What cannot be is counted, and stays counted.
+    write(
+        &mut store,
+        Event::Purged(crate::domain::event::Purged {
+            job: JobId::new("nobody").unwrap(),
+            why: "request".into(),
+        }),
+    );
+    store.read().unwrap();
+    store
+}
+
+fn compact(store: &mut Store) -> Compacted {
+    store.seal().unwrap();
+    store.compactor().unwrap().run(None).unwrap().unwrap()
+}
+
+fn state_of(queue: &Queue) -> State {
+    let mut store = queue.open();
+    let _ = std::fs::remove_dir_all(store.place().cache_dir());
+    let view = store.read().unwrap();
+    assert_eq!(view.damage, []);
+    view.state.clone()
+}
+
+#[test]
+fn a_base_comes_to_the_same_state() {
+    let queue = Queue::new();
+    let mut store = fill(&queue);
+    let before = state_of(&queue);
+    let done = compact(&mut store);
+    assert_eq!(queue.segments(), ["00000001-00000001.base.jsonl", "00000002.jsonl"]);
+    assert!(done.after < done.before, "{done:?}");
+    assert_eq!(state_of(&queue), before);
+    // A second one takes in the first.
+    enqueue(&mut store, &["later"]).unwrap();
+    run(&mut store, RunResult::Exit(0));
+    let before = state_of(&queue);
+    compact(&mut store);
+    assert_eq!(queue.segments(), ["00000001-00000002.base.jsonl", "00000003.jsonl"]);
+    assert_eq!(state_of(&queue), before);
+    assert_eq!(store.compactor().unwrap().run(None).unwrap(), Err(Idle::Nothing));
+    assert_eq!(*store.read().unwrap().state.node("desk").unwrap(), before.nodes["desk"]);
+    // The batch can still be made whole.
+    let committed = crate::domain::event::BatchCommitted { batch: "b1".into(), count: 1 };
+    write(&mut store, Event::BatchCommitted(committed));
+    assert!(queue.ids().contains(&"open".to_owned()));
+}
+
+#[test]
+fn whoever_has_read_to_the_end_reads_on_from_there() {
+    let queue = Queue::new();
+    let mut store = fill(&queue);
+    let mut reader = queue.open();
+    reader.read().unwrap();
+    compact(&mut store);
+    enqueue(&mut store, &["later"]).unwrap();
+    let view = reader.read().unwrap();
+    assert_eq!(view.damage, []);
+    assert!(view.state.node("desk").unwrap().job(&JobId::new("later").unwrap()).is_some());
+    assert_eq!(view.state, state_of(&queue));
+    // A checkpoint of before the base's end is thrown away.
+    let mut late = queue.open();
+    let mut early = queue.open();
+    early.read().unwrap();
+    early.write_checkpoint();
+    enqueue(&mut store, &["still-later"]).unwrap();
+    compact(&mut store);
+    assert_eq!(late.read().unwrap().state, state_of(&queue));
+}
+
+#[test]
+fn what_is_not_known_is_kept_as_it_stands() {
+    let queue = Queue::new();
+    let mut store = queue.open();
+    enqueue(&mut store, &["plain"]).unwrap();
+    enqueue(&mut store, &["a", "b"]).unwrap();
+    run(&mut store, RunResult::Exit(0));
+    run(&mut store, RunResult::Exit(0));
+    store.read().unwrap();
+    let facts = &store.own().unwrap().facts;
+    let (seq, ts) = (facts.last_seq, facts.last_ts);
+    let after = |n: u64| ts.after(Duration::from_micros(n));
+    let body = [
+        format!(r#"{{"seq":{},"ts":"{}","ev":"admired","job":"a","by":"ann""#, seq + 1, after(1)),
+        format!(r#"{{"seq":{},"ts":"{}","ev":"moon_rose""#, seq + 2, after(2)),
+        format!(
+            r#"{{"seq":{},"ts":"{}","ev":"queue_paused","queue":"q","mood":"blue""#,
+            seq + 3,
+            after(3)
+        ),
+    ];
+    let lines: Vec<String> = body
+        .iter()
+        .map(|body| format!("{body},\"crc\":\"{:08x}\"}}\n", crc32c::crc32c(body.as_bytes())))
+        .collect();
+    append_to(&queue.log(1), lines.concat().as_bytes());
+    for round in 1..=3_u64 {
+        let before = state_of(&queue);
+        enqueue(&mut store, &[&format!("more{round}")]).unwrap();
+        compact(&mut store);
+        let base = queue.root.join("log/desk").join(segment::base_name(1, round));
+        let text = std::fs::read_to_string(base).unwrap();
+        for line in &lines {
+            assert_eq!(text.matches(line.as_str()).count(), 1, "{line}");
+        }
+        // The whole batch of the admired job stays with it, and nothing else.
+        let kinds: Vec<(String, String)> = text
+            .lines()
+            .map(|text| line::decode(text.as_bytes()).unwrap().0.event)
+            .filter_map(|event| Some((event.job()?.to_string(), event.name().to_owned())))
+            .collect();
+        let of = |job: &str| -> Vec<&str> {
+            let lines = kinds.iter().filter(|(id, _)| id == job);
+            lines.map(|(_, kind)| kind.as_str()).collect()
+        };
+        assert_eq!(of("plain"), ["job_state"]);
+        assert_eq!(of("b"), ["enqueued"]);
+        assert_eq!(of("a"), ["enqueued", "claimed", "completed"]);
+        let after = state_of(&queue);
+        assert_eq!(after.nodes["desk"].facts.totals.unknown, 2);
+        assert_eq!(after.nodes["desk"].facts.paused, before.nodes["desk"].facts.paused);
+        assert_eq!(after.jobs().len(), before.jobs().len() + 1);
+    }
+}
+
+#[test]
+fn what_an_earlier_one_left_is_cleared_away_or_ends_it() {
+    let queue = Queue::new();
+    let mut store = fill(&queue);
+    store.seal().unwrap();
+    let directory = queue.root.join("log/desk");
+    let copy = |name: &str| std::fs::read(directory.join(name)).unwrap();
+    let first = copy("00000001.jsonl");
+    let before = state_of(&queue);
+    compact(&mut store);
+    // Ended before the segment was removed, with a temporary file of an even earlier one.
+    std::fs::write(directory.join("00000001.jsonl"), &first).unwrap();
+    std::fs::write(directory.join(".00000001-00000001.base.jsonl.tmp"), "half").unwrap();
+    assert_eq!(state_of(&queue), before);
+    assert_eq!(store.compactor().unwrap().run(None).unwrap(), Err(Idle::Nothing));
+    assert_eq!(queue.segments(), ["00000001-00000001.base.jsonl", "00000002.jsonl"]);
+    // A base that is not whole is none, and the segments count.
+    let base = copy("00000001-00000001.base.jsonl");
+    for cut in [1, base.len() / 2, base.len() - 1] {
+        std::fs::write(directory.join("00000001.jsonl"), &first).unwrap();
+        std::fs::write(directory.join("00000001-00000001.base.jsonl"), &base[..cut]).unwrap();
+        assert_eq!(state_of(&queue), before);
+    }
+}
+
+/// A base of which a line was swapped, doubled or left out holds line for line, and only its sum tells.
+#[test]
+fn a_base_is_whole_or_none() {
+    let queue = Queue::new();
+    let mut store = fill(&queue);
+    compact(&mut store);
+    let path = queue.root.join("log/desk/00000001-00000001.base.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let mut others = Vec::new();
+    for at in 1..lines.len() - 1 {
+        let mut swapped = lines.clone();
+        swapped.swap(at, at - 1);
+        let mut doubled = lines.clone();
+        doubled.insert(at, lines[at]);
+        let mut without = lines.clone();
+        without.remove(at);
+        let mut replaced = lines.clone();
+        replaced[at] = lines[at - 1];
+        others.extend([swapped.concat(), doubled.concat(), without.concat(), replaced.concat()]);
+    }
+    for other in others {
+        std::fs::write(&path, other).unwrap();
+        let mut reader = queue.open();
+        assert!(!reader.read().unwrap().damage.is_empty());
+        assert!(matches!(
+            enqueue(&mut queue.open(), &["x"]),
+            Err(StoreError::Damaged(_) | StoreError::Degraded(_)) | Ok(_)
+        ));
+        let _ = std::fs::remove_file(reader.place().local().join("degraded"));
+    }
+}
+
+#[test]
+fn jobs_go_after_their_time_and_leave_their_counts() {
+    let queue = Queue::new();
+    let mut store = fill(&queue);
+    let retention = Retention { completed: Some(Duration::ZERO), cancelled: None };
+    let rehearsed = store.compactor().unwrap().rehearse(&store.expired(retention)).unwrap();
+    assert_eq!(store.expire(retention).unwrap(), 1);
+    assert_eq!(store.expire(retention).unwrap(), 0);
+    let done = compact(&mut store);
+    assert_eq!(rehearsed.unwrap().jobs, done.jobs);
+    let state = state_of(&queue);
+    let node = &state.nodes["desk"];
+    assert!(node.job(&JobId::new("done").unwrap()).is_none());
+    assert_eq!(node.facts.totals.expired[&JobState::Completed], 1);
+    assert_eq!(node.counts()[JobState::Dead as usize], 1);
+}
+
+#[test]
+fn what_is_replaced_can_be_kept_elsewhere() {
+    let queue = Queue::new();
+    let mut store = fill(&queue);
+    store.seal().unwrap();
+    let first = std::fs::read(queue.log(1)).unwrap();
+    let archive = tempfile::tempdir().unwrap();
+    let compactor = store.compactor().unwrap();
+    let missing = archive.path().join("missing");
+    assert!(compactor.run(Some(&missing)).is_err());
+    assert_eq!(queue.segments(), ["00000001.jsonl", "00000002.jsonl"]);
+    compactor.run(Some(archive.path())).unwrap().unwrap();
+    assert_eq!(std::fs::read(archive.path().join("00000001.jsonl")).unwrap(), first);
+}
+
+#[test]
+fn only_one_compacts_and_none_a_damaged_log() {
+    let queue = Queue::new();
+    let mut store = fill(&queue);
+    store.seal().unwrap();
+    let (one, other) = (store.compactor().unwrap(), queue.open().compactor().unwrap());
+    let lock = one.lock().unwrap().unwrap();
+    assert_eq!(other.run(None).unwrap(), Err(Idle::Busy));
+    drop(lock);
+    flip(&queue.log(1), 400);
+    assert!(matches!(other.run(None), Err(StoreError::Damaged(_))));
+    assert_eq!(queue.segments(), ["00000001.jsonl", "00000002.jsonl"]);
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
