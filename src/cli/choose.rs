@@ -15,6 +15,7 @@ use crate::domain::event::Event;
 use crate::domain::job::{Job, JobId};
 use crate::domain::selector::{Selected, Selector, Term};
 use crate::domain::state::NodeState;
+use crate::store::upkeep::Traces;
 
 /// Reads a selection; nothing at all selects every job.
 pub(super) fn selector_or_all(selection: &Selection) -> Result<Selector, Failure> {
@@ -225,6 +226,9 @@ pub(super) fn perform(
             }
         }
     }
+    let own = session.store.own();
+    let traces = |id: &JobId| Some((id.clone(), Traces::of(own?.job(id)?)));
+    let traces: Vec<(JobId, Traces)> = targets.ids.iter().filter_map(traces).collect();
     let changed = targets.change(session, decide)?;
     match &changed[..] {
         [] => session.note(&format!("nothing to do: already {done}")),
@@ -232,6 +236,11 @@ pub(super) fn perform(
         _ => session.note(&format!("{done} {}", jobs(changed.len(), ""))),
     }
     let gone = wording.done == "purged";
+    if gone {
+        let gone: HashSet<&JobId> = changed.iter().collect();
+        let traces = traces.into_iter().filter(|(id, _)| gone.contains(id));
+        session.store.forget_outputs(&traces.map(|(_, traces)| traces).collect::<Vec<_>>());
+    }
     answer(session, &changed, gone.then_some(before))
 }
 

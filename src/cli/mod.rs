@@ -6,6 +6,7 @@ pub mod args;
 mod cancel;
 mod choose;
 pub mod columns;
+mod compact;
 mod config;
 mod dlq;
 mod edit;
@@ -90,6 +91,7 @@ fn perform(session: &mut Session, verb: &Verb) -> Result<Exit, Failure> {
         Verb::Dlq(args) => dlq::perform(session, args),
         Verb::Config(args) => config::perform(session, args),
         Verb::Events(args) => events::perform(session, args),
+        Verb::Compact(args) => compact::perform(session, args),
         Verb::Init(_) => init::perform(session),
     }
 }
@@ -113,6 +115,7 @@ fn attempt(verb: &Verb) -> &'static str {
         Verb::Run(_) => "run",
         Verb::Status(_) => "show the status",
         Verb::Events(_) => "print events",
+        Verb::Compact(_) => "compact the log",
         Verb::Init(_) => "make the queue",
         Verb::Worker(worker) => match worker.verb {
             WorkerVerb::Start(_) => "work on the queue",

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use super::output::Patient;
 use super::progress::Progress;
-use super::render::{brief, visible};
+use super::render::{amount, brief, visible};
 use crate::domain::event::Claimed;
 use crate::domain::job::{JobId, RunResult};
 use crate::domain::units::format_duration;
@@ -145,6 +145,11 @@ impl Reporter for Lines {
             Notice::Working { .. } if self.prefix == Prefix::None => return,
             Notice::Working { worker, slots: 1 } => format!("worker {worker}: working, 1 slot"),
             Notice::Working { worker, slots } => format!("worker {worker}: working, {slots} slots"),
+            Notice::Compacted { files, before, after } => {
+                let noun = if *files == 1 { "file" } else { "files" };
+                let (before, after) = (amount(*before), amount(*after));
+                format!("compacted {files} {noun} of the log, {before} to {after}")
+            }
             Notice::ReadyElsewhere { nodes } => format!(
                 "note: jobs of {} are ready, and only a worker on that machine runs them",
                 nodes.join(", ")

@@ -11,6 +11,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::job_json::View;
 use super::output::{look, message};
+use super::progress;
 use super::render::{Look, visible};
 use crate::domain::job::JobId;
 use crate::domain::selector::Owned;
@@ -76,6 +77,7 @@ impl Session {
 
     /// Takes in the state of the queue.
     pub(super) fn read(&mut self) -> Result<(), Failure> {
+        self.store.tell(progress::of_the_store(self.globals.quiet));
         self.store.read().map(drop).map_err(Failure::of_reading)
     }
 

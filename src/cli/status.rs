@@ -1,5 +1,7 @@
 //! `queuectl status`: what is in the queue and who works on it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::error::Failure;
@@ -21,6 +23,8 @@ struct Status {
     next_due: Option<Timestamp>,
     disk: Disk,
     damage: Vec<String>,
+    /// Finished jobs that had been kept for long enough, by the state they were in.
+    expired: BTreeMap<JobState, u64>,
     /// Events of a newer version, which are kept and have no effect here.
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown_events: Option<u64>,
@@ -92,6 +96,10 @@ fn survey(session: &Session) -> Result<Status, Failure> {
     let [pending, processing, completed, failed, dead, cancelled] = view.state.counts();
     let nodes = || view.state.nodes.values();
     let oldest = nodes().filter_map(|node| node.oldest_waiting(now)).min_by_key(|j| j.created_at);
+    let mut expired = BTreeMap::new();
+    for (state, count) in nodes().flat_map(|node| &node.facts.totals.expired) {
+        *expired.entry(*state).or_default() += count;
+    }
     let unknown: u64 = nodes().map(|node| node.facts.totals.unknown).sum();
     let due = |node: &crate::domain::state::NodeState| node.next_due(now);
     Ok(Status {
@@ -110,6 +118,7 @@ fn survey(session: &Session) -> Result<Status, Failure> {
             .map(ToString::to_string)
             .chain(session.store.degraded())
             .collect(),
+        expired,
         unknown_events: (unknown > 0).then_some(unknown),
     })
 }
@@ -174,6 +183,12 @@ fn text(status: &Status, look: Look) -> String {
     }
 }
 
+/// `2 completed, 1 cancelled`.
+fn expired(counts: &BTreeMap<JobState, u64>) -> String {
+    let counts = counts.iter().map(|(state, count)| format!("{count} {state}"));
+    counts.collect::<Vec<_>>().join(", ")
+}
+
 fn pairs(status: &Status, look: Look) -> Vec<(&'static str, String)> {
     let workers = &status.workers;
     let moment = |at: Timestamp| match look.terminal {
@@ -193,6 +208,7 @@ fn pairs(status: &Status, look: Look) -> Vec<(&'static str, String)> {
         ("oldest waiting", oldest),
         ("next due", status.next_due.map(moment)),
         ("log", Some(amount(status.disk.log_bytes))),
+        ("expired", (!status.expired.is_empty()).then(|| expired(&status.expired))),
         ("unknown events", status.unknown_events.map(|count| count.to_string())),
         ("directory", Some(status.dir.clone())),
     ];
@@ -236,6 +252,7 @@ mod tests {
             next_due: Some(moment("2026-02-02T03:10:00Z")),
             disk: Disk { log_bytes: 5_000_000 },
             damage: Vec::new(),
+            expired: [(JobState::Completed, 98_000), (JobState::Cancelled, 3)].into(),
             unknown_events: None,
         };
         insta::assert_snapshot!(at_every_width(|look| text(&status, look)));

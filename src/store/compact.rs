@@ -21,10 +21,11 @@ use super::clock::Clock;
 use super::disk::{Disk, Handle, Lock, Open, append_all};
 use super::error::StoreError;
 use super::files::{Files, open_files};
-use super::node::Place;
+use super::node::{NodeError, Place};
+use super::progress::Progress;
 use super::replay::{Fold, Reading};
 use super::segment::{self, Placed, SegmentName};
-use super::small_file::give;
+use super::small_file::{self, give};
 use crate::domain::event::{Event, Record, SegmentEnd};
 use crate::domain::state::NodeState;
 
@@ -38,6 +39,7 @@ pub struct Compactor {
     pub(super) node: String,
     pub(super) boot: String,
     pub(super) clock: Clock,
+    pub(super) progress: Progress,
 }
 
 /// What a compaction did, or would do.
@@ -77,7 +79,7 @@ struct Sealed {
 impl Compactor {
     /// Replaces the sealed segments by a base, once they are copied to `archive` where that is given.
     ///
-    /// Errors: damage; where the disk fails, and then the log is as it was.
+    /// Errors: damage; a log that a newer version has written in; where the disk fails, and then the log is as it was.
     pub fn run(&self, archive: Option<&Path>) -> Result<Result<Compacted, Idle>, StoreError> {
         if let Some(note) = append::degraded_note(self.disk.as_ref(), &self.place.local()) {
             return Err(StoreError::Degraded(note));
@@ -181,12 +183,14 @@ impl Compactor {
         let mut strange = Strange::default();
         let mut watch = |placed: &Placed, bytes: &[u8]| strange.look_at(placed, bytes);
         let mut fold = Fold::watched(reading, last, &mut watch);
+        (fold.progress, fold.doing) = (self.progress.clone(), "compacting the log");
         fold.take(&files).map_err(self.failed("read"))?;
         let Fold { state, cursor, damage, .. } = fold;
         if let Some(damage) = damage.into_iter().next() {
             return Err(StoreError::Damaged(damage));
         }
         let Some(cursor) = cursor else { return Ok(None) };
+        self.refuse_what_is_too_new(&files)?;
         let facts = &state.facts;
         let end = SegmentEnd {
             segment: cursor.segment,
@@ -201,6 +205,19 @@ impl Compactor {
         strange.add_long(&state);
         let kept = strange.keep(&files, reading, last).map_err(self.failed("read"))?;
         Ok(Some(Sealed { state, end, cut, kept, files: covered, before }))
+    }
+
+    fn refuse_what_is_too_new(&self, files: &Files) -> Result<(), StoreError> {
+        let base = files.base.iter().map(|base| &base.header);
+        let headers = files.segments.values().filter_map(|open| open.header.as_ref());
+        for header in base.chain(headers) {
+            if header.v > segment::VERSION || !header.requires.is_empty() {
+                let path = self.path().join(segment::file_name(header.segment));
+                let what = format!("format {} with {:?}", header.v, header.requires);
+                return Err(StoreError::TooNew { path, what });
+            }
+        }
+        Ok(())
     }
 
     /// Writes the base under its temporary name, brings it to stable storage, and reads it back. Says how long it is.
@@ -291,7 +308,7 @@ impl Compactor {
             let path = archive.to_owned();
             move |source| StoreError::NotRecorded { action, path, source }
         };
-        let there = self.disk.open(archive, Open::Directory).map_err(failed("open the archive"))?;
+        let there = self.open_archive(archive)?;
         for name in &sealed.files {
             let from = directory.open_in(name, Open::Read).map_err(self.failed("read"))?;
             let bytes = segment::read_range(from.as_ref(), 0, u64::MAX);
@@ -315,6 +332,24 @@ impl Compactor {
             file.sync_all().map_err(failed("sync a copy in"))?;
         }
         there.sync_all().map_err(failed("sync"))
+    }
+
+    /// Opens the directory of copies, making it where it is missing.
+    ///
+    /// Errors: where it is no directory, or the log itself.
+    pub fn open_archive(&self, archive: &Path) -> Result<Box<dyn Handle>, StoreError> {
+        let failed = |action| {
+            let path = archive.to_owned();
+            move |source| StoreError::NotRecorded { action, path, source }
+        };
+        small_file::create_directories(self.disk.as_ref(), archive).map_err(NodeError::from)?;
+        let there = self.disk.open(archive, Open::Directory).map_err(failed("open the archive"))?;
+        let other = there.stat().map_err(failed("look at the archive"))?;
+        let own = self.disk.stat(&self.path()).map_err(self.failed("look at"))?;
+        match (own.inode, own.device) == (other.inode, other.device) {
+            true => Err(failed("copy to")(io::Error::other("it is the log itself"))),
+            false => Ok(there),
+        }
     }
 
     /// Takes the lock that keeps two compactions apart; none where another has it.

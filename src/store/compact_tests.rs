@@ -299,11 +299,14 @@ fn what_is_replaced_can_be_kept_elsewhere() {
     let first = std::fs::read(queue.log(1)).unwrap();
     let archive = tempfile::tempdir().unwrap();
     let compactor = store.compactor().unwrap();
-    let missing = archive.path().join("missing");
-    assert!(compactor.run(Some(&missing)).is_err());
-    assert_eq!(queue.segments(), ["00000001.jsonl", "00000002.jsonl"]);
-    compactor.run(Some(archive.path())).unwrap().unwrap();
-    assert_eq!(std::fs::read(archive.path().join("00000001.jsonl")).unwrap(), first);
+    std::fs::write(archive.path().join("file"), "").unwrap();
+    for not_one in [archive.path().join("file"), queue.root.join("log/desk")] {
+        assert!(compactor.run(Some(&not_one)).is_err());
+        assert_eq!(queue.segments(), ["00000001.jsonl", "00000002.jsonl"]);
+    }
+    let archive = archive.path().join("a/b");
+    compactor.run(Some(&archive)).unwrap().unwrap();
+    assert_eq!(std::fs::read(archive.join("00000001.jsonl")).unwrap(), first);
 }
 
 #[test]

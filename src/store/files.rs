@@ -39,6 +39,12 @@ pub(super) fn open_files(directory: &dyn Handle, cursor: Option<&Cursor>) -> io:
 }
 
 impl Files {
+    /// How many bytes they have.
+    pub(super) fn len(&self) -> io::Result<u64> {
+        let base = self.base.as_ref().map_or(0, |base| base.len);
+        self.segments.values().try_fold(base, |sum, open| Ok(sum + open.file.stat()?.len))
+    }
+
     /// Whether a segment is missing that should be between what is there.
     fn has_gap(&self, cursor: Option<&Cursor>) -> bool {
         let first = match (cursor, &self.base) {

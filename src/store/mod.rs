@@ -19,6 +19,7 @@ pub mod machine;
 pub mod mark;
 pub mod node;
 pub mod presence;
+pub mod progress;
 mod read;
 pub mod real_disk;
 pub mod replay;
@@ -114,6 +115,11 @@ impl Store {
     /// The queue directory.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Has it told how far reading is, from here on.
+    pub fn tell(&mut self, progress: progress::Progress) {
+        self.view.progress = progress;
     }
 
     /// The files and locks.

@@ -120,7 +120,7 @@ impl Store {
             .cache()
             .and_then(|cache| checkpoint::open(cache.as_ref(), self.place.node(), &self.boot));
         if let Some(view) = checkpoint.and_then(|checkpoint| checkpoint.load()) {
-            self.view = view;
+            self.view = View { progress: self.view.progress.clone(), ..view };
         }
     }
 

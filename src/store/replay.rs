@@ -11,6 +11,7 @@ use super::disk::{Disk, Handle, Open};
 use super::files::{Files, open_files, still_holds};
 use super::line::Crc;
 use super::mark::Mark;
+use super::progress::Progress;
 use super::segment::{self, Placed};
 use crate::domain::event::{Event, SegmentEnd};
 use crate::domain::state::{NodeState, State};
@@ -54,6 +55,8 @@ pub struct View {
     pub news: u64,
     /// The size of the last checkpoint, in bytes.
     pub checkpoint: u64,
+    /// Who is told how far reading is.
+    pub progress: Progress,
 }
 
 /// Whose log is read, and what is known of it beforehand.
@@ -151,7 +154,8 @@ impl View {
             Some(_) => self.state.nodes.remove(reading.node).unwrap_or_default(),
             None => NodeState::default(),
         };
-        let mut fold = Fold { state, cursor, ..Fold::new(reading) };
+        let progress = self.progress.clone();
+        let mut fold = Fold { state, cursor, progress, ..Fold::new(reading) };
         let outcome = fold.take(&files);
         let Fold { state, cursor, damage, news, .. } = fold;
         self.news = self.news.saturating_add(news);
@@ -197,13 +201,28 @@ pub(super) struct Fold<'a> {
     last: Option<u64>,
     /// Is shown each line that counts, with its bytes.
     watch: Option<&'a mut Watch<'a>>,
+    pub(super) progress: Progress,
+    /// What whoever is told is told that is done.
+    pub(super) doing: &'static str,
+    /// The bytes of all that is to be read.
+    total: u64,
 }
 
 impl<'a> Fold<'a> {
     /// A pass from the beginning.
     pub(super) fn new(reading: Reading<'a>) -> Self {
-        let (state, cursor, last, watch) = (NodeState::default(), None, None, None);
-        Fold { reading, state, cursor, damage: Vec::new(), news: 0, last, watch }
+        Fold {
+            reading,
+            state: NodeState::default(),
+            cursor: None,
+            damage: Vec::new(),
+            news: 0,
+            last: None,
+            watch: None,
+            progress: Progress::default(),
+            doing: "reading the log",
+            total: 0,
+        }
     }
 
     /// A pass from the beginning to the end of segment `last`, on which each line that counts is shown.
@@ -218,6 +237,7 @@ impl<'a> Fold<'a> {
 
 impl Fold<'_> {
     pub(super) fn take(&mut self, files: &Files) -> io::Result<()> {
+        self.total = if self.progress.is_told() { files.len()? } else { 0 };
         let mut expected = match &self.cursor {
             Some(cursor) if files.segments.contains_key(&cursor.segment) => cursor.segment,
             // All that was read is in a base by now.
@@ -247,6 +267,7 @@ impl Fold<'_> {
     fn begin(&mut self, files: &Files) -> io::Result<u64> {
         let Some(base) = &files.base else { return Ok(1) };
         base.read(|placed, bytes| {
+            self.progress.tell(self.doing, placed.end, self.total);
             if let Some(watch) = &mut self.watch {
                 watch(placed, bytes);
             }
@@ -294,6 +315,7 @@ impl Fold<'_> {
         let bytes = segment::read_range(file, start, limit.unwrap_or(u64::MAX))?;
         self.news += bytes.len() as u64;
         let lines = segment::cut(&bytes, start);
+        self.progress.tell(self.doing, self.news, self.total);
         let whole = lines.good_prefix == lines.end && limit.is_none_or(|limit| limit == lines.end);
         let mut count_all = self.reading.own;
         if !whole && limit.is_some() {

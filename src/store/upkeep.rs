@@ -13,6 +13,7 @@ use super::layout;
 use super::rotate::Reason;
 use super::segment::{self, SegmentName};
 use super::{Store, StoreError};
+use crate::domain::config::Config;
 use crate::domain::event::Event;
 use crate::domain::job::{Job, JobId};
 use crate::domain::retention::{self, Retention};
@@ -26,19 +27,25 @@ const MOST_SEGMENTS: usize = 256;
 /// So many runs of a job are looked for among the outputs.
 const MOST_RUNS: u32 = 1000;
 
+/// What went by a part of [`Store::expire`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Went {
+    /// How many jobs.
+    pub jobs: u64,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
 impl Store {
-    /// The compaction of the own node's log, as a thing of its own.
-    ///
-    /// Errors: as for whatever writes.
-    pub fn compactor(&mut self) -> Result<Compactor, StoreError> {
-        self.establish()?;
-        let log = self.log.as_ref().expect("BUG: no log after it was established");
-        Ok(Compactor {
+    /// The compaction of the own node's log, as a thing of its own; none where this machine has no node yet.
+    pub fn compactor(&self) -> Option<Compactor> {
+        Some(Compactor {
             disk: Arc::clone(&self.disk),
             place: self.place.clone(),
-            node: log.node.clone(),
+            node: self.place.node()?.to_owned(),
             boot: self.boot.clone(),
             clock: self.clock.clone(),
+            progress: self.view.progress.clone(),
         })
     }
 
@@ -61,25 +68,34 @@ impl Store {
     pub fn expire(&mut self, retention: Retention) -> Result<u64, StoreError> {
         let mut sum = 0;
         loop {
-            let now = self.now();
-            let is_any = self.own().is_some_and(|own| {
-                !retention::expired(own, retention, now, 1).is_empty()
-                    || !retention::abandon(own, now).is_empty()
-            });
-            if !is_any {
+            let went = self.expire_some(retention)?;
+            sum += went.jobs;
+            if !went.more {
                 return Ok(sum);
             }
-            let gone = self.transact(|node, now| {
-                let over = retention::expired(node, retention, now, AT_ONCE);
-                let mut events = retention::abandon(node, now);
-                events.extend(over.iter().map(|job| retention::expire(job)));
-                Ok((events, over.into_iter().map(Traces::of).collect::<Vec<_>>()))
-            })?;
-            for traces in &gone {
-                traces.remove(self.disk.as_ref(), &self.place.output_dir());
-            }
-            sum += gone.len() as u64;
         }
+    }
+
+    /// Does a part of [`Store::expire`] that takes little time.
+    pub fn expire_some(&mut self, retention: Retention) -> Result<Went, StoreError> {
+        let now = self.now();
+        let is_any = self.own().is_some_and(|own| {
+            !retention::expired(own, retention, now, 1).is_empty()
+                || !retention::abandon(own, now).is_empty()
+        });
+        if !is_any {
+            return Ok(Went::default());
+        }
+        let gone = self.transact(|node, now| {
+            let over = retention::expired(node, retention, now, AT_ONCE);
+            let mut events = retention::abandon(node, now);
+            events.extend(over.iter().map(|job| retention::expire(job)));
+            Ok((events, over.into_iter().map(Traces::of).collect::<Vec<_>>()))
+        })?;
+        for traces in &gone {
+            traces.remove(self.disk.as_ref(), &self.place.output_dir());
+        }
+        Ok(Went { jobs: gone.len() as u64, more: gone.len() == AT_ONCE })
     }
 
     /// What would go by [`Store::expire`], as events.
@@ -89,8 +105,8 @@ impl Store {
         over.unwrap_or_default().into_iter().map(retention::expire).collect()
     }
 
-    /// Whether more than half of the sealed lines would go by a compaction that costs no more than what was written
-    /// since the last; or there are very many segments.
+    /// Whether more than half of the lines would go by a compaction, and as much was sealed since the last as that left,
+    /// a segment's size at least; or there are very many segments.
     pub fn is_worth_compacting(&self) -> bool {
         // Where the log can't be looked into, there is nothing to compact.
         self.weigh().unwrap_or(false)
@@ -129,7 +145,8 @@ impl Store {
         }
         let lines = lines + own.facts.last_seq.saturating_sub(seq);
         let kept: u64 = own.counts().iter().sum();
-        let is_much = sealed > 0 && sealed >= size && kept < lines / 2;
+        let segment = Config::from_map(own.facts.config.clone()).segment_size();
+        let is_much = sealed >= size.max(segment) && kept < lines / 2;
         Ok(is_much || segments.len() >= MOST_SEGMENTS)
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::recover::Settled;
 use super::signal::Signal;
 use super::slots::Over;
+use super::supervisor::upkeep::Ending;
 use crate::domain::job::{Claim, JobId};
 use crate::store::watch::Watch;
 
@@ -27,6 +28,8 @@ pub enum Message {
     Signal(Signal),
     /// A dead worker's run is settled, but for the log.
     Settled(Settled),
+    /// A compaction is over.
+    Compacted(Box<Ending>),
     /// Processes of a run outlive KILL.
     CannotEnd(JobId, Vec<i32>),
 }

@@ -71,6 +71,15 @@ pub enum Notice {
         /// How many jobs it runs at once.
         slots: usize,
     },
+    /// A base has taken the place of a part of the log.
+    Compacted {
+        /// How many files that were.
+        files: u64,
+        /// How many bytes they had.
+        before: u64,
+        /// How many bytes the base has.
+        after: u64,
+    },
     /// Jobs are ready that only other machines may run.
     ReadyElsewhere {
         /// Their nodes.

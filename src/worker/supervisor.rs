@@ -7,6 +7,7 @@ mod commit;
 mod life;
 mod obey;
 mod timing;
+pub(super) mod upkeep;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -118,6 +119,7 @@ pub(super) struct Supervisor<'a> {
     /// Its lock file was found not to be where it was made.
     is_displaced: bool,
     watched: Option<(u64, u64)>,
+    upkeep: upkeep::Upkeep,
 }
 
 /// How soon a run that died of a stop's signal may be written, where no stop is known of yet.
@@ -192,6 +194,7 @@ impl<'a> Supervisor<'a> {
         if !self.stop.at_once {
             self.look_for_dead()?;
         }
+        self.tend()?;
         let now = Instant::now();
         let gathers = self.gathers_until(now);
         let has_written = gathers.is_none() && self.commit(Vec::new())?;
@@ -251,6 +254,7 @@ impl<'a> Supervisor<'a> {
             }
             Message::Over(over) => self.take_over(*over),
             Message::Signal(signal) => self.take_signal(signal),
+            Message::Compacted(ending) => self.compacted(*ending),
             Message::Settled(settled) => self.settled.push(settled),
             Message::CannotEnd(job, processes) => {
                 self.reporter.notice(&Notice::CannotEnd { job, processes });

@@ -9,13 +9,14 @@ use queuectl::cli::args;
 use super::harness::Home;
 use super::verbs::Verb;
 use super::{
-    cancel, config, dlq, edit, enqueue, events, history, init, list, logs, purge, retry, run, show,
-    status, wait, worker,
+    cancel, compact, config, dlq, edit, enqueue, events, history, init, list, logs, purge, retry,
+    run, show, status, wait, worker,
 };
 
 /// The cases of every file of a verb.
-const CASES: [&[Verb]; 17] = [
+const CASES: [&[Verb]; 18] = [
     cancel::VERBS,
+    compact::VERBS,
     config::VERBS,
     dlq::VERBS,
     edit::VERBS,

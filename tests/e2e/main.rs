@@ -7,6 +7,7 @@ mod tree;
 mod verbs;
 
 mod cancel;
+mod compact;
 mod config;
 mod dlq;
 mod edit;

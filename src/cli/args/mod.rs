@@ -6,6 +6,7 @@ pub mod config;
 pub mod dlq;
 pub mod enqueue;
 pub mod jobs;
+pub mod upkeep;
 mod values;
 pub mod words;
 pub mod worker;
@@ -109,6 +110,7 @@ verbs! {
     Dlq(dlq::Dlq) = "dlq": "Look at and empty the dead letter queue",
     Config(config::Config) = "config": "Read and change the configuration",
     Events(jobs::Events) = "events": "Print the event log",
+    Compact(upkeep::Compact) = "compact": "Make the log small: drop what is not kept, and sum up the rest",
     Init(Init) = "init": "Make the queue's directory, which the first enqueue does too",
 }
 

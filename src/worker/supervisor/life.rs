@@ -82,6 +82,7 @@ impl<'a> Supervisor<'a> {
             failed: None,
             is_displaced: false,
             watched: None,
+            upkeep: Default::default(),
         })
     }
 

@@ -1,0 +1,46 @@
+//! How far something is that may take a while, told to whoever wants to show it.
+//!
+//! Knows no terminal.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// How far something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// What is being done: `reading the log`.
+    pub what: &'static str,
+    /// Bytes that are done.
+    pub done: u64,
+    /// Bytes that there are to do.
+    pub total: u64,
+}
+
+/// Whoever wants to know, if anybody does. Called often, and from whatever thread does the work.
+#[derive(Clone, Default)]
+pub struct Progress(Option<Arc<dyn Fn(Reached) + Send + Sync>>);
+
+impl Progress {
+    /// Tells `take` how far things are.
+    pub fn to(take: impl Fn(Reached) + Send + Sync + 'static) -> Self {
+        Progress(Some(Arc::new(take)))
+    }
+
+    /// Whether anybody wants to know.
+    pub fn is_told(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Says how far something is.
+    pub fn tell(&self, what: &'static str, done: u64, total: u64) {
+        if let Some(take) = &self.0 {
+            take(Reached { what, done: done.min(total), total });
+        }
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_told() { "told" } else { "untold" })
+    }
+}
