@@ -123,7 +123,7 @@ fn made_again_the_queues_are_the_same_bytes() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    for name in ["healthy", "torn", "damaged", "two-nodes"] {
+    for name in ["healthy", "torn", "damaged", "two-nodes", "compacted", "future", "newer"] {
         let (kept, again) = (files(&fixture(name)), files(&made.join(name)));
         assert_eq!(kept.keys().collect::<Vec<_>>(), again.keys().collect::<Vec<_>>(), "{name}");
         for (path, content) in kept {
@@ -211,6 +211,81 @@ fn the_first_format_is_read_for_ever() {
         for (field, value) in json(expected).as_object().unwrap() {
             assert_eq!(job[field], *value, "{field} of {}", job["id"]);
         }
+    }
+}
+
+#[test]
+fn a_base_is_read_for_ever() {
+    let home = pinned();
+    let queue = copy(&fixture("compacted"), &home.path("queue"));
+    let directory = queue.to_str().unwrap();
+    assert!(queue.join("log/desk-0001/00000001-00000002.base.jsonl").exists());
+    let jobs = home.must(&["--dir", directory, "list", "--jsonl"]);
+    let expected = Path::new(ROOT).join("fixtures/golden/compacted.jsonl");
+    if std::env::var_os("QUEUECTL_BLESS").is_some() {
+        fs::write(&expected, &jobs).unwrap();
+    }
+    let expected = fs::read_to_string(expected).unwrap();
+    assert_eq!(jobs.lines().count(), expected.lines().count());
+    for (job, expected) in jobs.lines().zip(expected.lines()) {
+        let job = json(job);
+        for (field, value) in json(expected).as_object().unwrap() {
+            assert_eq!(job[field], *value, "{field} of {}", job["id"]);
+        }
+    }
+}
+
+/// What a later version of the format writes is kept, line for line, and has no effect that it shouldn't have.
+#[test]
+fn what_the_future_writes_is_kept() {
+    let home = pinned();
+    let queue = copy(&fixture("future"), &home.path("queue"));
+    let directory = queue.to_str().unwrap();
+    let states = states(&home, &queue);
+    assert_eq!(states.keys().collect::<Vec<_>>(), ["gpu", "plain", "seen"]);
+    let status = json(&home.must(&["--dir", directory, "status", "--json"]));
+    assert_eq!(status["unknown_events"], 2);
+    home.must(&["--dir", directory, "enqueue", "--id", "new", "true"]);
+    let lines = files(&queue);
+    let log = text(&lines[Path::new("log/desk-0001/00000001.jsonl")]);
+    for id in ["more", "most"] {
+        home.must(&["--dir", directory, "compact"]);
+        let base = files(&queue).into_iter().find(|(path, _)| is_base(path)).unwrap().1;
+        let base = text(&base);
+        for strange in ["\"gpus\":2", "job_admired", "moon_rose", "\"mood\":\"blue\""] {
+            let line = log.lines().find(|line| line.contains(strange)).unwrap();
+            assert_eq!(base.matches(line).count(), 1, "{line}");
+        }
+        assert!(!base.contains("\"ev\":\"enqueued\",\"job\":\"plain\""));
+        home.must(&["--dir", directory, "enqueue", "--id", id, "true"]);
+    }
+    home.must(&["--dir", directory, "worker", "start", "--drain"]);
+    let status = json(&home.must(&["--dir", directory, "status", "--json"]));
+    assert_eq!((&status["unknown_events"], &status["counts"]["completed"]), (&2.into(), &6.into()));
+}
+
+fn is_base(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(".base.jsonl")
+}
+
+#[test]
+fn a_later_format_is_only_read() {
+    let home = pinned();
+    let queue = copy(&fixture("newer"), &home.path("queue"));
+    let directory = queue.to_str().unwrap();
+    assert_eq!(home.must(&["--dir", directory, "list", "--ids"]), "plain\n");
+    let before = files(&queue);
+    for words in [
+        &["enqueue", "true"][..],
+        &["cancel", "plain"],
+        &["worker", "start", "--drain"],
+        &["compact"],
+    ] {
+        let refused = home.queuectl(&[&["--dir", directory], words].concat());
+        assert_eq!(refused.status.code(), Some(1), "{words:?}: {}", text(&refused.stderr));
+        let said = text(&refused.stderr);
+        assert!(said.contains("newer queuectl") && said.contains("moonlight"), "{said}");
+        assert_eq!(files(&queue), before);
     }
 }
 

@@ -26,7 +26,8 @@ pub struct JobRecorded {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Life {
     state: JobState,
-    /// When anything last happened to it; absent where that is the end of its last run.
+    /// When anything last happened to it; absent where that is the end of its last run, or its beginning where none has
+    /// ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     updated_at: Option<Timestamp>,
     /// Absent where it is the number of its runs.
@@ -79,9 +80,10 @@ impl JobRecorded {
     pub fn of(job: &Job) -> Self {
         let runs = count(job.runs.len());
         let ended = job.runs.last().and_then(|run| run.finished_at);
+        let updated_at = Some(job.updated_at).filter(|at| *at != ended.unwrap_or(job.created_at));
         let life = Life {
             state: job.state,
-            updated_at: (Some(job.updated_at) != ended).then_some(job.updated_at),
+            updated_at,
             attempts: (job.attempts != runs).then_some(job.attempts),
             lost: job.lost,
             last_run: (job.last_run != runs).then_some(job.last_run),
