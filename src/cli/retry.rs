@@ -1,4 +1,4 @@
-//! `queuectl retry`: runs finished jobs again from the start, and makes waiting retries due now.
+//! `queuectl retry`: runs finished jobs again from the start, makes waiting retries due now, and lets held jobs go on.
 
 use super::args::jobs::Retry as Args;
 use super::choose::{self, Targets, Wording, selector};
@@ -12,7 +12,8 @@ use crate::domain::job::{Job, JobState};
 pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failure> {
     let selector = selector(&args.selection, args.all)?;
     session.read()?;
-    let applies = |job: &Job| job.state.is_finished() || job.state == JobState::Failed;
+    let applies =
+        |job: &Job| job.state.is_finished() || job.state == JobState::Failed || job.held.is_some();
     let targets = Targets::find(session, &selector, applies)?;
     let wording = Wording { verb: "retry", done: "requeued" };
     choose::perform(session, &targets, wording, None, |node, id| decide::retry(node, id).map(Some))

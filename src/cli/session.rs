@@ -88,8 +88,12 @@ impl Session {
 
     /// The jobs with this id: one, unless several nodes have one.
     pub(super) fn with_id(&self, id: &JobId) -> Vec<Owned<'_>> {
-        let nodes = self.store.view().state.nodes.iter();
-        nodes.filter_map(|(name, node)| Some((name.as_str(), node.job(id)?))).collect()
+        let state = &self.store.view().state;
+        state
+            .nodes
+            .keys()
+            .filter_map(|name| Some((name.as_str(), state.job_of(name, id)?)))
+            .collect()
     }
 
     /// Whether the node is this machine's.

@@ -166,6 +166,8 @@ mod tests {
             claim: None,
             cancel_requested: false,
             reason: None,
+            held: None,
+            origin: None,
             runs: vec![
                 run(1, Some(RunResult::Lost), None, None),
                 run(2, Some(RunResult::Exit(2)), Some("its output was cut"), Some(tail)),

@@ -25,6 +25,9 @@ struct Status {
     damage: Vec<String>,
     /// Finished jobs that had been kept for long enough, by the state they were in.
     expired: BTreeMap<JobState, u64>,
+    /// Jobs of this machine that were taken from a log that was rolled back, and wait for a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<u64>,
     /// Events of a newer version, which are kept and have no effect here.
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown_events: Option<u64>,
@@ -94,10 +97,19 @@ fn survey(session: &Session) -> Result<Status, Failure> {
     let view = session.store.view();
     let now = session.look.now;
     let [pending, processing, completed, failed, dead, cancelled] = view.state.counts();
-    let nodes = || view.state.nodes.values();
+    // What another node took over waits there, if anywhere.
+    let nodes = || {
+        view.state
+            .nodes
+            .iter()
+            .filter(|(node, _)| !view.state.is_left(node))
+            .map(|(_, state)| state)
+    };
+    let held = session.store.own().map_or(0, |own| own.held());
     let oldest = nodes().filter_map(|node| node.oldest_waiting(now)).min_by_key(|j| j.created_at);
     let mut expired = BTreeMap::new();
-    for (state, count) in nodes().flat_map(|node| &node.facts.totals.expired) {
+    let all = view.state.nodes.values();
+    for (state, count) in all.flat_map(|node| &node.facts.totals.expired) {
         *expired.entry(*state).or_default() += count;
     }
     let unknown: u64 = nodes().map(|node| node.facts.totals.unknown).sum();
@@ -119,6 +131,7 @@ fn survey(session: &Session) -> Result<Status, Failure> {
             .chain(session.store.degraded())
             .collect(),
         expired,
+        held: (held > 0).then_some(held),
         unknown_events: (unknown > 0).then_some(unknown),
     })
 }
@@ -207,6 +220,7 @@ fn pairs(status: &Status, look: Look) -> Vec<(&'static str, String)> {
         ("workers", Some(working)),
         ("oldest waiting", oldest),
         ("next due", status.next_due.map(moment)),
+        ("held", status.held.map(|count| format!("{count}, until retried or cancelled"))),
         ("log", Some(amount(status.disk.log_bytes))),
         ("expired", (!status.expired.is_empty()).then(|| expired(&status.expired))),
         ("unknown events", status.unknown_events.map(|count| count.to_string())),
@@ -217,9 +231,10 @@ fn pairs(status: &Status, look: Look) -> Vec<(&'static str, String)> {
 
 /// Where ready jobs of other nodes wait, says so: nobody here runs them.
 fn say_what_waits_elsewhere(session: &Session) {
-    for (node, state) in &session.store.view().state.nodes {
-        let waiting =
-            state.counts()[JobState::Pending as usize] + state.counts()[JobState::Failed as usize];
+    let state = &session.store.view().state;
+    for node in state.nodes.keys() {
+        let counts = state.counts_of(node);
+        let waiting = counts[JobState::Pending as usize] + counts[JobState::Failed as usize];
         if waiting > 0 && !session.is_own(node) {
             session
                 .note(&format!("note: {waiting} of node {node} wait for a worker on that machine"));
@@ -253,6 +268,7 @@ mod tests {
             disk: Disk { log_bytes: 5_000_000 },
             damage: Vec::new(),
             expired: [(JobState::Completed, 98_000), (JobState::Cancelled, 3)].into(),
+            held: Some(3),
             unknown_events: None,
         };
         insta::assert_snapshot!(at_every_width(|look| text(&status, look)));

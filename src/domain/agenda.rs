@@ -23,11 +23,17 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The entry of a job; none where nothing more happens to the job by itself.
+    /// The entry of a job; none where nothing more happens to the job by itself, as it is finished or held.
     pub(super) fn of(job: &Job) -> Option<Self> {
         let (order, state, due, priority) = (job.order, job.state, job.due, job.spec.priority);
         let queue = Arc::clone(&job.spec.queue);
-        (!state.is_finished()).then_some(Entry { order, state, due, priority, queue })
+        (!state.is_finished() && job.held.is_none()).then_some(Entry {
+            order,
+            state,
+            due,
+            priority,
+            queue,
+        })
     }
 
     fn rank(&self) -> Rank {
@@ -88,7 +94,7 @@ impl Agenda {
 
     /// Puts a waiting job among the ready ones: its time has come.
     pub(super) fn ripen(&mut self, job: &Job) {
-        if job.state.is_waiting() {
+        if job.state.is_waiting() && job.held.is_none() {
             if let Some(due) = job.due {
                 self.waiting.remove(&(due, job.order));
             }

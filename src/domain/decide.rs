@@ -261,13 +261,14 @@ pub fn cancel(
     }
 }
 
-/// Puts a finished job back at its beginning, or makes a waiting retry due now.
+/// Puts a finished job back at its beginning, makes a waiting retry due now, or lets a held job go on.
 ///
-/// Errors: [`Refusal::NoSuchJob`], [`Refusal::WrongState`] where it is pending or processing.
+/// Errors: [`Refusal::NoSuchJob`], [`Refusal::WrongState`] where it is processing, or pending and not held.
 pub fn retry(node: &NodeState, id: &JobId) -> Result<Event, Refusal> {
     let job = find(node, id)?;
     let keep_attempts = match job.state {
         JobState::Failed => true,
+        JobState::Pending if job.held.is_some() => true,
         state if state.is_finished() => false,
         state => return Err(Refusal::WrongState { id: id.clone(), state, verb: "retried" }),
     };

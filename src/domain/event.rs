@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::job::{JobId, Spec};
 pub use super::payload::*;
 pub use super::recorded::JobRecorded;
+pub use super::takeover::{NodeRetired, Taken};
 use super::timestamp::Timestamp;
 
 /// An event as it stands in the log: who may come before whom, and when it happened.
@@ -115,6 +116,10 @@ events! {
     WorkerStopRequested(WorkerStopRequested) = "worker_stop_requested",
     /// A worker is gone, by itself or found dead.
     WorkerStopped(WorkerStopped) = "worker_stopped",
+    /// A node writes no more, and what its log has is this node's from here on.
+    NodeRetired(Box<NodeRetired>) = "node_retired",
+    /// A job of another node is this node's from here on, as it stands in the event.
+    Taken(Box<Taken>) = "taken",
     /// In a base file: a job as it stood.
     JobRecorded(Box<JobRecorded>) = "job_state" by JobRecorded::of_line,
     /// In a base file: what the events before it add up to beside the jobs.
@@ -139,6 +144,7 @@ impl Event {
             Event::Requeued(e) => Some(&e.job),
             Event::Edited(e) => Some(&e.job),
             Event::Purged(e) => Some(&e.job),
+            Event::Taken(e) => Some(&e.job),
             Event::JobRecorded(e) => Some(&e.spec.id),
             _ => None,
         }

@@ -18,6 +18,7 @@
 //!
 //! Not drawn: a waiting job, pending or failed, that is cancelled is so at once; a running one is first marked by
 //! `cancel_requested`, which moves nothing. A finished job, completed, dead or cancelled, can be purged, and is gone.
+//! A waiting job that was taken from a log that was rolled back is held: it is not claimed until it is requeued.
 //!
 //! State says where the job is; result says how one run of it ended. Knows nothing of events.
 
@@ -67,6 +68,12 @@ pub struct Job {
     /// Why it is dead or cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Why it is not run until a person says so, though it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// Where it was enqueued, where that was not here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Box<Origin>>,
     /// Its runs, oldest first; at most [`Job::RUNS_KEPT`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<Run>,
@@ -85,6 +92,15 @@ impl Job {
     pub fn latest_run(&self) -> Option<&Run> {
         self.runs.last()
     }
+}
+
+/// Where a job comes from that was taken from another node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+pub struct Origin {
+    /// The node that enqueued it.
+    pub node: String,
+    /// How many owners it has had; the node that enqueued it was the first.
+    pub epoch: u64,
 }
 
 /// Where a job is in its life.

@@ -26,6 +26,9 @@ pub mod state;
 #[cfg(test)]
 mod state_tests;
 pub mod suggest;
+pub mod takeover;
+#[cfg(test)]
+mod takeover_tests;
 #[cfg(test)]
 mod testing;
 pub mod timestamp;

@@ -1,6 +1,7 @@
 //! Questions about the state. They change nothing, but that a job whose time has come is moved to the ready ones.
 
 use super::agenda::Agenda;
+use super::event::NodeRetired;
 use super::job::{Job, JobId, JobState};
 use super::state::{NodeState, State};
 use super::timestamp::Timestamp;
@@ -14,20 +15,58 @@ impl State {
     /// How many jobs are in each state, over all nodes, in the order of [`JobState::ALL`].
     pub fn counts(&self) -> [u64; 6] {
         let mut sum = [0; 6];
-        for node in self.nodes.values() {
-            for (sum, count) in sum.iter_mut().zip(node.counts()) {
+        for node in self.nodes.keys() {
+            for (sum, count) in sum.iter_mut().zip(self.counts_of(node)) {
                 *sum += count;
             }
         }
         sum
     }
 
+    /// How many jobs of one node are in each state, but for those that another has taken from it.
+    pub fn counts_of(&self, node: &str) -> [u64; 6] {
+        let Some(state) = self.node(node) else { return [0; 6] };
+        if !self.is_left(node) {
+            return state.counts();
+        }
+        let mut sum = [0; 6];
+        for job in self.jobs_of(node) {
+            sum[job.state as usize] += 1;
+        }
+        sum
+    }
+
+    /// The jobs of one node in order of creation, but for those that another has taken from it: each is shown once,
+    /// by its owner.
+    pub fn jobs_of<'a>(&'a self, node: &str) -> impl Iterator<Item = &'a Job> {
+        let takers = self.takers(node);
+        let jobs = self.node(node).into_iter().flat_map(NodeState::jobs);
+        jobs.filter(move |job| !takers.iter().any(|taker| taker.covers(job)))
+    }
+
+    /// The job of this id that a node has; none where another has taken it.
+    pub fn job_of(&self, node: &str, id: &JobId) -> Option<&Job> {
+        let job = self.node(node)?.job(id)?;
+        (!self.takers(node).iter().any(|taker| taker.covers(job))).then_some(job)
+    }
+
+    /// Whether another node has taken over from this one.
+    pub fn is_left(&self, node: &str) -> bool {
+        !self.takers(node).is_empty()
+    }
+
+    /// What other nodes have taken from this one.
+    fn takers(&self, node: &str) -> Vec<&NodeRetired> {
+        let others = self.nodes.iter().filter(|(other, _)| other.as_str() != node);
+        others.filter_map(|(_, state)| state.facts.retired.get(node)).collect()
+    }
+
     /// All jobs with their nodes, in order of creation.
     pub fn jobs(&self) -> Vec<(&str, &Job)> {
         let mut all: Vec<(&str, &Job)> = self
             .nodes
-            .iter()
-            .flat_map(|(node, state)| state.jobs().map(move |job| (node.as_str(), job)))
+            .keys()
+            .flat_map(|node| self.jobs_of(node).map(move |job| (node.as_str(), job)))
             .collect();
         if self.nodes.len() > 1 {
             all.sort_by_key(|(node, job)| (job.created_at, *node, job.order));
@@ -141,6 +180,9 @@ impl NodeState {
         if !job.state.is_waiting() {
             return job.reason.clone();
         }
+        if let Some(why) = &job.held {
+            return Some(format!("held: {why}"));
+        }
         if let Some(due) = job.due.filter(|due| *due > now) {
             return Some(format!("at {due}"));
         }
@@ -149,8 +191,18 @@ impl NodeState {
 
     /// The job that has waited longest among those whose time has come.
     pub fn oldest_waiting(&self, now: Timestamp) -> Option<&Job> {
-        let is_due = |job: &&Job| job.due.is_none_or(|due| due <= now);
+        let is_due = |job: &&Job| job.held.is_none() && job.due.is_none_or(|due| due <= now);
         self.jobs.in_states(&[JobState::Pending, JobState::Failed]).find(is_due)
+    }
+
+    /// How many jobs are held until a person says that they may run.
+    pub fn held(&self) -> u64 {
+        if self.facts.retired.is_empty() {
+            // Only what was taken over is held, and looking for it unpacks every job that waits.
+            return 0;
+        }
+        let waiting = self.jobs.in_states(&[JobState::Pending, JobState::Failed]);
+        waiting.filter(|job| job.held.is_some()).count() as u64
     }
 
     /// When the next of the jobs is due that wait for their time, past `now`.

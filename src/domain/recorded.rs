@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::job::{Claim, Job, JobState, Run, RunResult, Spec, Tail};
+use super::job::{Claim, Job, JobState, Origin, Run, RunResult, Spec, Tail};
 use super::seconds;
 use super::timestamp::Timestamp;
 
@@ -48,6 +48,10 @@ struct Life {
     cancel_requested: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<Box<Origin>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     runs: Vec<RunRecorded>,
 }
@@ -92,6 +96,8 @@ impl JobRecorded {
             claim: job.claim.clone(),
             cancel_requested: job.cancel_requested,
             reason: job.reason.clone(),
+            held: job.held.clone(),
+            origin: job.origin.clone(),
             runs: (1..).zip(&job.runs).map(|(n, run)| record(n, run, job.created_at)).collect(),
         };
         JobRecorded { spec: job.spec.clone(), life }
@@ -118,6 +124,8 @@ impl JobRecorded {
             claim: life.claim,
             cancel_requested: life.cancel_requested,
             reason: life.reason,
+            held: life.held,
+            origin: life.origin,
             runs,
         }
     }

@@ -97,7 +97,7 @@ fn end(job: &Job) -> Option<Timestamp> {
 }
 
 fn due(job: &Job) -> Option<Timestamp> {
-    job.due.filter(|_| job.state.is_waiting())
+    job.due.filter(|_| job.state.is_waiting() && job.held.is_none())
 }
 
 impl Shelf {

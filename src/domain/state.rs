@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::OnceLock;
 
 use super::agenda::Agenda;
-use super::event::{Event, Illegal, Purged, Record, Totals, WorkerStarted};
-use super::job::{Job, JobId, JobState, Spec};
+use super::event::{Event, Illegal, NodeRetired, Purged, Record, Taken, Totals, WorkerStarted};
+use super::job::{Job, JobId, JobState, Origin, Spec};
 use super::shelf::Shelf;
 use super::timestamp::Timestamp;
 use super::transition::{Life, transition};
@@ -59,6 +59,8 @@ pub struct Facts {
     pub open_batches: BTreeMap<String, Vec<Enqueued>>,
     /// Batches that were given up.
     pub abandoned: BTreeSet<String>,
+    /// Nodes whose logs are left, and whose jobs were taken here.
+    pub retired: BTreeMap<String, NodeRetired>,
     /// What is counted and not kept; of the lines that could not take effect, the first
     /// [`NodeState::ODDITIES_KEPT`].
     pub totals: Totals,
@@ -147,6 +149,10 @@ impl NodeState {
             Event::WorkerStopped(e) => {
                 self.facts.workers.remove(&e.worker);
             }
+            Event::NodeRetired(e) => {
+                self.facts.retired.insert(e.node.clone(), NodeRetired::clone(e));
+            }
+            Event::Taken(e) => return self.take_over(record.seq, e),
             Event::JobRecorded(e) => return self.put(e.job(record.seq, at)),
             Event::Totals(e) => self.facts.totals = e.clone(),
             // The header behind which these stand already has what they say.
@@ -207,11 +213,28 @@ impl NodeState {
             claim: None,
             cancel_requested: false,
             reason: None,
+            held: None,
+            origin: None,
             runs: Vec::new(),
             spec,
         })?;
         count(&mut self.facts.totals.enqueued);
         Ok(())
+    }
+
+    /// Puts a job of another node in the place of the line that says so: the places it had are that node's.
+    fn take_over(&mut self, order: u64, taken: &Taken) -> Result<(), String> {
+        let mut job = Job::clone(&taken.state);
+        if *job.id() != taken.job {
+            return Err(format!("job {} is taken as {}", job.id(), taken.job));
+        }
+        if job.state == JobState::Processing || job.claim.is_some() {
+            return Err(format!("job {} is taken while it runs", taken.job));
+        }
+        let node = job.origin.map_or_else(|| taken.from.clone(), |origin| origin.node);
+        job.origin = Some(Box::new(Origin { node, epoch: taken.epoch }));
+        job.order = order;
+        self.put(job)
     }
 
     /// Whether a job of this id can begin at this place.

@@ -19,7 +19,7 @@ pub(super) enum Life {
 pub(super) fn transition(job: &mut Job, at: Timestamp, event: &Event) -> Result<Life, String> {
     use JobState::{Cancelled, Completed, Dead, Failed, Pending, Processing};
     match (job.state, event) {
-        (Pending | Failed, Event::Claimed(e)) if job.last_run.checked_add(1) == Some(e.run) => {
+        (Pending | Failed, Event::Claimed(e)) if may_claim(job, e) => {
             job.state = Processing;
             open_run(job, at, e);
         }
@@ -72,10 +72,7 @@ pub(super) fn transition(job: &mut Job, at: Timestamp, event: &Event) -> Result<
             (job.attempts, job.lost) = (0, 0);
             (job.due, job.delay) = (None, None);
         }
-        (Pending | Failed, Event::Requeued(e)) if e.keep_attempts => {
-            job.state = Pending;
-            (job.due, job.delay) = (None, None);
-        }
+        (Pending | Failed, Event::Requeued(e)) if e.keep_attempts => go_on(job),
         (Pending | Failed, Event::Edited(e)) => edit(job, e),
         (Completed | Dead | Cancelled, Event::Purged(_)) => return Ok(Life::Over),
         (state, event) => return Err(illegal(job, state, event)),
@@ -86,14 +83,29 @@ pub(super) fn transition(job: &mut Job, at: Timestamp, event: &Event) -> Result<
 }
 
 /// Drops what means nothing in the state that the job has come to.
-fn leave_behind(job: &mut Job) {
+pub(super) fn leave_behind(job: &mut Job) {
     if job.state != JobState::Processing {
         job.claim = None;
         job.cancel_requested = false;
     }
+    if !job.state.is_waiting() {
+        job.held = None;
+    }
     if !matches!(job.state, JobState::Processing | JobState::Dead | JobState::Cancelled) {
         job.reason = None;
     }
+}
+
+/// Ends the wait for a retry. A job that was held goes on where it was, in its wait too.
+fn go_on(job: &mut Job) {
+    if job.held.take().is_none() {
+        job.state = JobState::Pending;
+        (job.due, job.delay) = (None, None);
+    }
+}
+
+fn may_claim(job: &Job, claimed: &Claimed) -> bool {
+    job.held.is_none() && job.last_run.checked_add(1) == Some(claimed.run)
 }
 
 fn holds(job: &Job, claim: &Claim) -> bool {
@@ -153,7 +165,8 @@ fn hand_back(job: &mut Job, at: Timestamp, released: &Released) {
     job.due = released.retry_at;
 }
 
-fn close_run(
+/// Writes down how the last run ended.
+pub(super) fn close_run(
     job: &mut Job,
     at: Timestamp,
     result: RunResult,

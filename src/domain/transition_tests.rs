@@ -57,7 +57,7 @@ fn queue_with(state: JobState) -> Queue {
 }
 
 /// The event of a row, as it would be written for the job as it stands.
-fn event_named(name: &str, job: &Job, now: Timestamp) -> Event {
+pub(super) fn event_named(name: &str, job: &Job, now: Timestamp) -> Event {
     let (run, claim) = match name.strip_prefix("late_") {
         Some(_) => (1, Claim::new("desk.w", 0)),
         None => (job.last_run, job.claim.clone().unwrap_or(Claim::new("desk.w", 9))),
@@ -171,7 +171,7 @@ fn assert_books_balance(queue: &Queue) {
 #[test]
 fn every_job_event_has_a_row() {
     let no_job = ["segment", "batch_committed", "batch_abandoned", "config_set", "config_unset"];
-    let others = ["queue_", "worker_", "job_state", "totals", "base_end"];
+    let others = ["queue_", "worker_", "node_retired", "taken", "job_state", "totals", "base_end"];
     for name in Event::NAMES {
         let is_other = no_job.contains(name) || others.iter().any(|start| name.starts_with(start));
         let has_row = rows().any(|(row, _, _)| row.starts_with(name));

@@ -255,6 +255,8 @@ fn facts(facts: &Facts, kept: &Kept, ts: Timestamp) -> Vec<(Timestamp, Event)> {
             events.push((ts, Event::QueuePaused(QueuePaused { queue, until })));
         }
     }
+    let retired = facts.retired.values().cloned();
+    events.extend(retired.map(|retired| (ts, Event::NodeRetired(Box::new(retired)))));
     let abandoned = facts.abandoned.iter().cloned();
     events.extend(abandoned.map(|batch| (ts, Event::BatchAbandoned(BatchAbandoned { batch }))));
     events

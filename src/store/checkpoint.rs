@@ -27,7 +27,7 @@ const BLOCK: usize = 4096;
 /// Sixteen bytes an id, and the checksum and count of the block.
 const IDS: usize = (BLOCK - 8) / 16;
 /// The form of what is packed. Raised whenever a type in it changes.
-const FORM: u32 = 5;
+const FORM: u32 = 6;
 
 /// What the checkpoint covers, and where its parts are.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]

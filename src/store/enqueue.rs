@@ -232,6 +232,7 @@ fn ids_behind(
         }
         ids.extend(lines.good.into_iter().filter_map(|placed| match placed.record.event {
             Event::Enqueued(spec) => Some(spec.id),
+            Event::Taken(taken) => Some(taken.job),
             _ => None,
         }));
     }

@@ -113,6 +113,8 @@ mod tests {
             claim: None,
             cancel_requested: false,
             reason: None,
+            held: None,
+            origin: None,
             runs: Vec::new(),
         }
     }

@@ -23,6 +23,8 @@ fn job(order: u64, id: &str, queue: &str, tags: &[&str], state: JobState) -> Job
         claim: None,
         cancel_requested: false,
         reason: None,
+        held: None,
+        origin: None,
         runs: Vec::new(),
     }
 }

@@ -121,9 +121,10 @@ impl<'a> Supervisor<'a> {
     pub(super) fn tell_of_others(&mut self) {
         let now = self.store.now();
         let own = self.store.place().node();
-        let nodes = self.store.view().state.nodes.iter();
-        let others = nodes.filter(|(node, state)| {
-            Some(node.as_str()) != own && state.ready(&[], now).next().is_some()
+        let all = &self.store.view().state;
+        let others = all.nodes.iter().filter(|(node, state)| {
+            let is_other = Some(node.as_str()) != own && !all.is_left(node);
+            is_other && state.ready(&[], now).next().is_some()
         });
         let others: Vec<String> = others.map(|(node, _)| node.clone()).collect();
         if !others.is_empty() {
