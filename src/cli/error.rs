@@ -159,6 +159,10 @@ impl From<Refusal> for Failure {
     }
 }
 
+/// The way out of a log that was rolled back.
+pub(super) const TAKE_OVER: &str = "put the log back as it was; or go on with what is left, once no job runs any more: \
+     queuectl doctor --repair";
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match &error {
@@ -175,6 +179,7 @@ impl From<StoreError> for Failure {
         };
         let hint = match &error {
             StoreError::Place(error) => error.hint().map(str::to_owned),
+            StoreError::RolledBack { .. } => Some(TAKE_OVER.into()),
             StoreError::TooLong { .. } => Some("put what is long into a file".into()),
             StoreError::TooNew { .. } => Some("use a newer queuectl; reading works".into()),
             StoreError::Unknown { .. } => {

@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use super::args::Globals;
-use super::error::Failure;
+use super::error::{Failure, TAKE_OVER};
 use super::exit::Exit;
 use super::job_json::View;
 use super::output::{look, message};
@@ -152,6 +152,9 @@ impl Session {
                 message(&format!(
                     "warning: the queue is damaged, and this is what is readable: {damage}\n"
                 ));
+                if self.store.view().rolled_back.is_some() {
+                    self.note(&format!("hint: {TAKE_OVER}"));
+                }
                 if exit == Exit::Done { Exit::Damaged } else { exit }
             }
             None => exit,

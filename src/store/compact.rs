@@ -257,7 +257,7 @@ impl Compactor {
             return Err(failed("read back")(io::Error::other("it is not what was written")));
         };
         let after = base.len;
-        let files = Files { base: Some(base), segments: BTreeMap::new() };
+        let files = Files { base: Some(base), segments: BTreeMap::new(), is_all: true };
         let path = self.path();
         // Without the segments behind it, it is read as another node's would be.
         let reading = Reading { path: &path, node: &self.node, mark: None, own: false };

@@ -19,6 +19,8 @@ const RELISTINGS: usize = 10;
 pub(super) struct Files {
     pub(super) base: Option<Base>,
     pub(super) segments: BTreeMap<u64, OpenSegment>,
+    /// Whether nothing that counts was left out, as it was read before.
+    pub(super) is_all: bool,
 }
 
 pub(super) struct OpenSegment {
@@ -80,7 +82,7 @@ fn try_open_files(directory: &dyn Handle, cursor: Option<&Cursor>) -> io::Result
             segments.insert(*number, OpenSegment { file, header });
         }
     }
-    Ok(Files { base, segments })
+    Ok(Files { base, segments, is_all: cursor.is_none() })
 }
 
 /// Whether the place is still where it was, so that reading can go on from it.

@@ -15,8 +15,9 @@ use super::disk::{Disk, Handle, Lock, Open};
 use super::error::StoreError;
 use super::line::Crc;
 use super::mark::{self, Mark};
-use super::node::Place;
+use super::node::{NodeError, Place};
 use super::replay::Damage;
+use super::rollback;
 use super::rotate::{Reason, Rotation};
 use super::segment::{self, SegmentName};
 use super::small_file::give;
@@ -110,6 +111,14 @@ impl Log {
         self.path.join(segment::file_name(segment))
     }
 
+    /// What it means that the directory is gone: where what lies beside it still stands, the log was taken away.
+    fn missing(&self, error: io::Error) -> StoreError {
+        match self.disk.stat(&self.local) {
+            Ok(_) => StoreError::Place(NodeError::LogMissing(self.path.clone())),
+            Err(_) => StoreError::io("find the log any more in", &self.path)(error),
+        }
+    }
+
     /// Takes the append lock.
     ///
     /// Errors: [`StoreError::LockHeld`] after 60 s; where the directory can't be opened.
@@ -118,7 +127,10 @@ impl Log {
         let mut pause = Duration::from_micros(20);
         loop {
             let open = self.disk.open(&self.path, Open::Directory);
-            let directory = open.map_err(StoreError::io("open", &self.path))?;
+            let directory = open.map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => self.missing(error),
+                _ => StoreError::io("open", &self.path)(error),
+            })?;
             loop {
                 let locked = directory.try_lock(Lock::Exclusive);
                 if locked.map_err(StoreError::io("lock", &self.path))? {
@@ -150,6 +162,55 @@ impl Locked<'_> {
     ///
     /// Errors: where the log is damaged, rolled back or too new.
     pub fn settle(&mut self) -> Result<Active, StoreError> {
+        let (highest, above) = self.newest()?;
+        let mark = self.mark().map_err(StoreError::io("read the mark in", &self.log.local))?;
+        let mark = mark.filter(|mark| mark.node == self.log.node);
+        let Some(number) = highest.filter(|number| *number > above) else {
+            if above > 0 || mark.is_some() {
+                return Err(self.rolled_back("the active segment is missing".into()));
+            }
+            let fresh = self.rotate(Rotation::new(Reason::First, 1))?;
+            return Ok(self.log.active.insert(fresh).clone());
+        };
+        let is_fresh = self.open_active(number)?;
+        let active = self.log.active.as_ref().expect("BUG: no active segment");
+        if active.header.v > segment::VERSION || !active.header.requires.is_empty() {
+            let (path, v) = (self.log.file(number), active.header.v);
+            let what = match active.header.requires.first() {
+                Some(requirement) => format!("it requires {requirement:?}"),
+                None => format!("its format is {v}"),
+            };
+            return Err(StoreError::TooNew { path, what });
+        }
+        let len =
+            active.file.stat().map_err(StoreError::io("look at", &self.log.file(number)))?.len;
+        if let Some(mark) = &mark {
+            self.check_mark(mark, number, len, is_fresh)?;
+        }
+        if self.log.active.as_ref().is_some_and(|active| active.len != len) {
+            self.read_end(number, len)?;
+        }
+        let active = self.log.active.as_ref().expect("BUG: no active segment");
+        let reason = match active.len == len {
+            false => Reason::Torn,
+            true => {
+                let is_at_mark = |mark: &&Mark| (mark.segment, mark.len) == (number, len);
+                let other = mark.as_ref().filter(is_at_mark);
+                if other.is_some_and(|mark| mark.line.as_bytes() != active.crc) {
+                    return Err(self.rolled_back("its last line is another".into()));
+                }
+                if active.header.boot == self.log.boot {
+                    return Ok(active.clone());
+                }
+                Reason::Boot
+            }
+        };
+        self.rotate_on_doubt(reason, mark.as_ref())?;
+        Ok(self.log.active.as_ref().expect("BUG: no active segment").clone())
+    }
+
+    /// The highest segment, and the end of the last base where that does not lie below it; else 0.
+    fn newest(&self) -> Result<(Option<u64>, u64), StoreError> {
         let names = self.directory.names().map_err(StoreError::io("list", &self.log.path))?;
         let mut names: Vec<SegmentName> =
             names.iter().filter_map(|name| SegmentName::parse(name)).collect();
@@ -165,60 +226,17 @@ impl Locked<'_> {
         });
         let base = base::newest(self.directory.as_ref(), &names);
         let base = base.map_err(StoreError::io("read", &self.log.path))?;
-        let above = base.map_or(0, |base| base.last);
-        let mark = self.mark().map_err(StoreError::io("read the mark in", &self.log.local))?;
-        let mark = mark.filter(|mark| mark.node == self.log.node);
-        let Some(number) = highest.filter(|number| *number > above) else {
-            if above > 0 || mark.is_some() {
-                return Err(self.rolled_back("the active segment is missing".into()));
-            }
-            let fresh = self.rotate(Rotation::new(Reason::First, 1))?;
-            return Ok(self.log.active.insert(fresh).clone());
-        };
-        self.open_active(number)?;
-        let active = self.log.active.as_ref().expect("BUG: no active segment");
-        if active.header.v > segment::VERSION || !active.header.requires.is_empty() {
-            let (path, v) = (self.log.file(number), active.header.v);
-            let what = match active.header.requires.first() {
-                Some(requirement) => format!("it requires {requirement:?}"),
-                None => format!("its format is {v}"),
-            };
-            return Err(StoreError::TooNew { path, what });
-        }
-        let len =
-            active.file.stat().map_err(StoreError::io("look at", &self.log.file(number)))?.len;
-        if let Some(mark) = &mark {
-            self.check_mark(mark, number, len)?;
-        }
-        if self.log.active.as_ref().is_some_and(|active| active.len != len) {
-            self.read_end(number, len)?;
-        }
-        let active = self.log.active.as_ref().expect("BUG: no active segment");
-        let reason = match active.len == len {
-            false => Reason::Torn,
-            true if active.header.boot != self.log.boot => Reason::Boot,
-            true => {
-                let crc = String::from_utf8_lossy(&active.crc);
-                match mark {
-                    Some(mark) if (mark.segment, mark.len) == (number, len) && mark.line != crc => {
-                        return Err(self.rolled_back("its last line is another".into()));
-                    }
-                    _ => return Ok(active.clone()),
-                }
-            }
-        };
-        self.rotate_on_doubt(reason, mark.as_ref())?;
-        Ok(self.log.active.as_ref().expect("BUG: no active segment").clone())
+        Ok((highest, base.map_or(0, |base| base.last)))
     }
 
-    /// Opens the active segment, afresh where its path names another file than before.
-    fn open_active(&mut self, number: u64) -> Result<(), StoreError> {
+    /// Opens the active segment, afresh where its path names another file than before. Says whether it did.
+    fn open_active(&mut self, number: u64) -> Result<bool, StoreError> {
         let path = self.log.file(number);
         let name = segment::file_name(number);
         if let Some(active) = self.log.active.as_ref().filter(|active| active.number == number) {
             let named = self.directory.stat_in(&name).map_err(StoreError::io("look at", &path))?;
             if named.inode == active.inode {
-                return Ok(());
+                return Ok(false);
             }
         }
         self.log.active = None;
@@ -226,11 +244,13 @@ impl Locked<'_> {
         let file: Arc<dyn Handle> = file.map_err(StoreError::io("open", &path))?.into();
         let stat = file.stat().map_err(StoreError::io("look at", &path))?;
         let header = segment::read_header(file.as_ref()).map_err(StoreError::io("read", &path))?;
-        let Some((placed, header)) = header.filter(|(_, header)| header.node == self.log.node)
-        else {
-            let what = "its first line is not the header of a segment of this node".to_owned();
+        let Some((placed, header)) = header else {
+            let what = "its first line is not the header of a segment".to_owned();
             return Err(StoreError::Damaged(Damage { file: path, what }));
         };
+        if header.node != self.log.node {
+            return Err(self.rolled_back(format!("segment {number} is of node {}", header.node)));
+        }
         self.log.active = Some(Active {
             number,
             seq: header.prev.as_ref().map_or(0, |prev| prev.seq),
@@ -243,7 +263,7 @@ impl Locked<'_> {
             inode: stat.inode,
             found_len: stat.len,
         });
-        Ok(())
+        Ok(true)
     }
 
     /// Reads the last line, where the file ends with one; else leaves the place before it.
@@ -262,19 +282,37 @@ impl Locked<'_> {
         Ok(())
     }
 
-    fn check_mark(&self, mark: &Mark, number: u64, len: u64) -> Result<(), StoreError> {
+    /// Sees that the log goes on from the mark. What lies before it is looked at only where this process has not
+    /// read the end of the log before, and where that end is the mark's, its last line is compared anyway.
+    fn check_mark(
+        &self,
+        mark: &Mark,
+        number: u64,
+        len: u64,
+        is_fresh: bool,
+    ) -> Result<(), StoreError> {
+        let active = self.log.active.as_ref().expect("BUG: no active segment");
         if mark.segment > number {
             return Err(self.rolled_back(format!("segment {} is missing", mark.segment)));
         }
-        if mark.segment == number && mark.len > len {
+        if mark.segment < number {
+            return if is_fresh { self.check_sealed(mark, number, &active.header) } else { Ok(()) };
+        }
+        if mark.len > len {
             let what =
                 format!("{} bytes of segment {number} were synced, {len} are there", mark.len);
             return Err(self.rolled_back(what));
         }
+        if mark.len < len && (is_fresh || active.len != len) {
+            let other = rollback::other_line(active.file.as_ref(), mark);
+            if let Some(what) = other.map_err(StoreError::io("read", &self.log.file(number)))? {
+                return Err(self.rolled_back(what));
+            }
+        }
         Ok(())
     }
 
-    fn rolled_back(&self, what: String) -> StoreError {
+    pub(super) fn rolled_back(&self, what: String) -> StoreError {
         StoreError::RolledBack { path: self.log.path.clone(), what }
     }
 

@@ -23,6 +23,9 @@ pub mod progress;
 mod read;
 pub mod real_disk;
 pub mod replay;
+mod rollback;
+#[cfg(test)]
+mod rollback_tests;
 pub mod rotate;
 pub mod segment;
 pub mod small_file;
@@ -46,7 +49,7 @@ use self::log::Log;
 use self::machine::Environment;
 use self::node::Place;
 use self::read::Look;
-use self::replay::{Cursor, Reading, View};
+use self::replay::{Cursor, Damage, Reading, View};
 use self::rotate::Reason;
 use crate::domain::config::Config;
 use crate::domain::decide::Refusal;
@@ -296,11 +299,19 @@ impl Store {
                 .refresh_node(locked.directory.as_ref(), reading)
                 .map_err(StoreError::io("read", &path))?;
             if let Some(damage) = self.view.damage.first() {
+                // What this process remembers of the end may be of a log that another was written over.
+                locked.log.active = None;
+                locked.settle()?;
                 note_damage(self.disk.as_ref(), &self.place, &damage.to_string());
                 return Err(StoreError::Damaged(damage.clone()));
             }
             let end = self.view.cursors.get(&node).map(|cursor| (cursor.segment, cursor.offset));
             if end == Some((active.number, active.len)) {
+                // An old end that this process remembers may be another's by now.
+                if let Some(Damage { what, .. }) = &self.view.rolled_back {
+                    let what = what.trim_start_matches("rolled back: ").to_owned();
+                    return Err(StoreError::RolledBack { path, what });
+                }
                 return Ok((locked, &mut self.view, Config::from_map(active.header.config)));
             }
             // A torn line in the middle hides the lines behind it, which a new segment carries over.

@@ -96,9 +96,9 @@ impl NodeError {
             NodeError::Damaged { .. } => {
                 Some("move the file away; the next write begins a new node, and its jobs stay")
             }
-            NodeError::LogMissing(_) => {
-                Some("put it back; or move the queue's directory away, to begin anew")
-            }
+            NodeError::LogMissing(_) => Some(
+                "put it back; or begin anew, once no job runs any more: queuectl doctor --repair",
+            ),
             NodeError::NoMachine => Some("set QUEUECTL_NODE to a name for this machine"),
             NodeError::File(_) | NodeError::BadNode(_) | NodeError::Busy(_) => None,
         }

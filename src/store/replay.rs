@@ -12,6 +12,7 @@ use super::files::{Files, open_files, still_holds};
 use super::line::Crc;
 use super::mark::Mark;
 use super::progress::Progress;
+use super::rollback;
 use super::segment::{self, Placed};
 use crate::domain::event::{Event, SegmentEnd};
 use crate::domain::state::{NodeState, State};
@@ -164,7 +165,7 @@ impl View {
             damage.into_iter().filter(|damage| !known.contains(damage)).collect::<Vec<_>>(),
         );
         if reading.own {
-            self.rolled_back = rolled_back(reading, cursor.as_ref());
+            self.rolled_back = rollback::seen(reading, cursor.as_ref(), &files)?;
         }
         if let Some(cursor) = cursor {
             self.cursors.insert(reading.node.to_owned(), cursor);
@@ -175,16 +176,6 @@ impl View {
         }
         outcome
     }
-}
-
-/// Whether less was read than was synced before: something put an older copy in the log's place.
-fn rolled_back(reading: Reading, cursor: Option<&Cursor>) -> Option<Damage> {
-    let mark = reading.mark?;
-    let read = cursor.map_or((0, 0), |cursor| (cursor.segment, cursor.offset));
-    let there = if read.0 == mark.segment { read.1 } else { 0 };
-    let what = format!("rolled back: {} bytes of it were synced, {there} hold", mark.len);
-    let file = reading.path.join(segment::file_name(mark.segment));
-    (read < (mark.segment, mark.len)).then_some(Damage { file, what })
 }
 
 /// What is shown each line that counts, with its bytes.
@@ -352,7 +343,7 @@ impl Fold<'_> {
                 let what =
                     format!("its header is of segment {} of {}", header.segment, header.node);
                 self.note(number, what);
-                if !self.reading.own {
+                if !self.reading.own || header.node != self.reading.node {
                     return false;
                 }
             }

@@ -30,7 +30,7 @@ impl Queue {
         self.open_in_boot("boot-1")
     }
 
-    fn open_in_boot(&self, boot: &str) -> Store {
+    pub(super) fn open_in_boot(&self, boot: &str) -> Store {
         let environment = Environment {
             node: Some("desk".into()),
             uid: rustix::process::geteuid().as_raw(),
@@ -196,26 +196,6 @@ fn damage_before_the_mark_stops_every_writer_and_no_reader() {
     assert!(matches!(cancel(&mut store), Err(StoreError::Damaged(_))));
     assert!(matches!(enqueue(&mut queue.open(), &["d"]), Err(StoreError::Degraded(_))));
     assert_eq!(queue.open().read().unwrap().state.jobs().len(), 2);
-}
-
-#[test]
-fn a_log_that_lost_what_was_synced_is_not_written_to() {
-    let queue = Queue::new();
-    enqueue(&mut queue.open(), &["a"]).unwrap();
-    let old = std::fs::read(queue.log(1)).unwrap();
-    enqueue(&mut queue.open(), &["b"]).unwrap();
-    let whole = std::fs::read(queue.log(1)).unwrap();
-    let mut reader = queue.open();
-    std::fs::write(queue.log(1), old).unwrap();
-    let error = enqueue(&mut queue.open(), &["c"]).unwrap_err();
-    assert!(matches!(error, StoreError::RolledBack { .. }), "{error}");
-    assert!(reader.read().unwrap().rolled_back.is_some());
-    std::fs::write(queue.log(1), whole).unwrap();
-    assert_eq!(reader.read().unwrap().rolled_back, None);
-    enqueue(&mut queue.open(), &["c"]).unwrap();
-    std::fs::remove_file(queue.log(1)).unwrap();
-    let error = enqueue(&mut queue.open(), &["c"]).unwrap_err();
-    assert!(matches!(error, StoreError::RolledBack { .. }), "{error}");
 }
 
 /// Once a checkpoint was written while a batch was half read, its first ids were given again.

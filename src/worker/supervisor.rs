@@ -31,6 +31,7 @@ use crate::domain::decide::Outcome;
 use crate::domain::event::{Claimed, Event, WorkerStarted};
 use crate::domain::job::{Claim, JobId, RunResult, Spec};
 use crate::domain::timestamp::Timestamp;
+use crate::store::node::NodeError;
 use crate::store::presence::WorkerLock;
 use crate::store::{Store, StoreError};
 
@@ -187,6 +188,10 @@ impl<'a> Supervisor<'a> {
             self.store.read()?;
             self.recoveries.take_news();
         }
+        if self.store.view().rolled_back.is_some() {
+            // Only under the lock is it certain.
+            self.store.sync_what_was_read()?;
+        }
         self.tell_notices();
         self.reconfigure();
         let ripens = self.ripen();
@@ -306,9 +311,16 @@ impl<'a> Supervisor<'a> {
         self.log_identity() != self.watched
     }
 
-    /// Why a worker can't go on whose queue was moved or taken away: what comes to its old place is another queue.
+    /// Why a worker can't go on whose queue was moved or taken away, or only its log: what comes to the old place is
+    /// another queue.
     fn is_homeless(&self) -> WorkerError {
-        let path = self.store.place().logs();
+        let place = self.store.place();
+        if let Some(log) = place.node().map(|node| place.log_dir(node))
+            && self.store.disk().stat(&place.mark()).is_ok()
+        {
+            return WorkerError::Store(NodeError::LogMissing(log).into());
+        }
+        let path = place.logs();
         let source = std::io::ErrorKind::NotFound.into();
         WorkerError::Store(StoreError::Io { action: "find the log any more in", path, source })
     }

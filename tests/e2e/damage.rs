@@ -1,7 +1,7 @@
 //! Logs that are not what they should be: torn, padded with NULs, garbled, or from the future. What was acknowledged
 //! stays, and damage is said.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::harness::Home;
@@ -181,4 +181,58 @@ fn a_line_that_does_not_hold_is_told_by_whoever_meets_it() {
     assert!(events.fails(3).contains("damaged"));
     assert!(home.run("history three").fails(3).contains("damaged"));
     assert!(home.run("show two").fails(3).contains("damaged"));
+}
+
+/// The directory of the log.
+fn log_of(home: &Home) -> PathBuf {
+    home.segment().parent().unwrap().to_owned()
+}
+
+fn names(path: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(path).unwrap().flatten().map(|entry| entry.path()).collect()
+}
+
+#[test]
+fn a_worker_that_has_nothing_to_do_stops_on_a_log_that_was_rolled_back_too() {
+    type Deed = fn(&Home, &[u8]);
+    let deeds: [(&str, Deed); 3] = [
+        ("an old copy", |home, old| std::fs::write(home.segment(), old).unwrap()),
+        ("no segment", |home, _| std::fs::remove_file(home.segment()).unwrap()),
+        ("no log", |home, _| std::fs::remove_dir_all(log_of(home)).unwrap()),
+    ];
+    for (case, deed) in deeds {
+        let home = Home::new();
+        home.enqueue("one", "", "true");
+        let worker = home.worker_up("--count 1");
+        home.wait_for("completed", 1);
+        let old = std::fs::read(home.segment()).unwrap();
+        home.enqueue("two", "", "true");
+        home.wait_for("completed", 2);
+        deed(&home, &old);
+        let done = worker.end();
+        assert_eq!(done.code, 3, "{case}: {}", done.stderr);
+        let told = done.stderr.matches("claiming nothing more").count();
+        assert_eq!(told, 1, "{case}: {}", done.stderr);
+        assert!(done.stderr.contains("hint: "), "{case}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn readers_show_what_is_left_of_a_log_that_was_rolled_back() {
+    let home = queue_of_three();
+    let old = std::fs::read(home.segment()).unwrap();
+    home.enqueue("four", "", "true");
+    std::fs::write(home.segment(), &old).unwrap();
+    for line in ["status", "list", "show one", "status --json", "list --json"] {
+        let done = home.run(line);
+        assert!(!done.stdout.is_empty(), "{line}");
+        let said = done.fails(3);
+        assert!(said.contains("rolled back") && said.contains("doctor --repair"), "{line}: {said}");
+    }
+    for line in ["enqueue true", "cancel one", "worker start --drain", "config set max_retries 2"] {
+        let said = home.run(line).fails(3);
+        assert!(said.contains("rolled back") && said.contains("doctor --repair"), "{line}: {said}");
+    }
+    assert_eq!(std::fs::read(home.segment()).unwrap(), old);
+    assert_eq!(names(&log_of(&home)).len(), 1);
 }
