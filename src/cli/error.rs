@@ -180,6 +180,7 @@ impl From<StoreError> for Failure {
         let hint = match &error {
             StoreError::Place(error) => error.hint().map(str::to_owned),
             StoreError::RolledBack { .. } => Some(TAKE_OVER.into()),
+            StoreError::InUse(_) => Some("queuectl worker stop --now ends what runs".into()),
             StoreError::TooLong { .. } => Some("put what is long into a file".into()),
             StoreError::TooNew { .. } => Some("use a newer queuectl; reading works".into()),
             StoreError::Unknown { .. } => {

@@ -36,6 +36,9 @@ pub enum StoreError {
         /// How it was seen.
         what: String,
     },
+    /// Somebody still works on the queue.
+    #[error("the queue is in use: {0}")]
+    InUse(String),
     /// A newer version wrote this; this one may only read it.
     #[error("{} needs a newer queuectl: {what}", path.display())]
     TooNew {

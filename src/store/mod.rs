@@ -10,6 +10,8 @@ pub mod compact;
 pub mod disk;
 mod enqueue;
 mod error;
+#[cfg(test)]
+mod failing_disk;
 mod files;
 pub mod ids;
 pub mod layout;
@@ -32,6 +34,9 @@ pub mod small_file;
 #[cfg(test)]
 mod store_tests;
 pub mod tail;
+mod takeover;
+#[cfg(test)]
+mod takeover_tests;
 pub mod upkeep;
 pub mod watch;
 
@@ -40,6 +45,7 @@ use std::sync::Arc;
 
 pub use enqueue::Enqueue;
 pub use error::StoreError;
+pub use takeover::Takeover;
 
 use self::append::Fate;
 use self::clock::Clock;

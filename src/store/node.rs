@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::disk::{Disk, FileSystem, Open, Stat};
+use super::error::StoreError;
 use super::ids::Ids;
 use super::layout;
 use super::machine::Environment;
@@ -151,7 +152,10 @@ impl Place {
         place.take_in(&stat, environment)?;
         place.read_only = unwritable(disk, &place.root)?;
         place.node = match (pinned, Recorded::read(disk, &place.node_file())) {
-            (Some(node), _) => Some(node),
+            (Some(pinned), Ok(Some(recorded))) if recorded.stands_for(&pinned) => {
+                Some(recorded.node)
+            }
+            (Some(pinned), _) => Some(pinned),
             (None, Ok(Some(recorded))) => {
                 let same = recorded.standing(disk, &place.root, &stat)? != Standing::Other;
                 same.then_some(recorded.node)
@@ -185,6 +189,21 @@ impl Place {
         Ok(place)
     }
 
+    /// Gives the place another node, once `stage` has made the directory it is given and in it the whole log of that.
+    /// Says whether it did; `stage` may think better of it.
+    ///
+    /// Ensures: the node and its log are on stable storage, or all is as it was.
+    pub(super) fn succeed(
+        &mut self,
+        disk: &dyn Disk,
+        environment: &Environment,
+        ids: &mut Ids,
+        stage: impl FnOnce(&Place, &Path) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
+        let pinned = pinned(environment)?;
+        founding::succeed(disk, self, environment, pinned, ids, stage)
+    }
+
     fn new(root: PathBuf, machine: String) -> Place {
         Place {
             root,
@@ -214,7 +233,7 @@ impl Place {
         }
         let Some(recorded) = Recorded::read(disk, &self.node_file())? else { return Ok(false) };
         let mine = match pinned {
-            Some(node) => recorded.node == node,
+            Some(node) => recorded.stands_for(node),
             None => recorded.standing(disk, &self.root, &stat)? == Standing::Same,
         };
         self.node = Some(recorded.node);
@@ -224,7 +243,11 @@ impl Place {
         // It was made before the node was: whoever took it away took jobs away with it.
         match disk.stat(&self.own_log()) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(NodeError::LogMissing(self.own_log()))
+                // Or whoever made the node died before its log had its name.
+                match disk.stat(&self.logs().join(founding::staged(self.node.as_deref()))) {
+                    Ok(_) => Ok(false),
+                    Err(_) => Err(NodeError::LogMissing(self.own_log())),
+                }
             }
             other => other
                 .map(|_| true)

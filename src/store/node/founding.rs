@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{NodeError, Place, Recorded, Standing, unwritable};
 use crate::store::disk::{Disk, Handle, Lock, Open, Stat};
+use crate::store::error::StoreError;
 use crate::store::ids::{Ids, NODE_SUFFIX};
 use crate::store::layout;
 use crate::store::machine::Environment;
@@ -79,8 +80,8 @@ fn settle(
             let standing = recorded.standing(disk, &place.root, stat)?;
             (standing != Standing::Other).then(|| (recorded.node.clone(), standing))
         }
-        (Some(pinned), Some(recorded)) if recorded.node == *pinned => {
-            Some((pinned.clone(), Standing::Same))
+        (Some(pinned), Some(recorded)) if recorded.stands_for(pinned) => {
+            Some((recorded.node.clone(), Standing::Same))
         }
         (_, _) => None,
     };
@@ -90,13 +91,117 @@ fn settle(
         (None, Some(pinned)) => (pinned, None),
         (None, None) => (mint(disk, place, environment, ids)?, None),
     };
-    small_file::create_directory(disk, &place.log_dir(&node), place.owner)?;
+    if !name_staged(disk, place, &node)? {
+        small_file::create_directory(disk, &place.log_dir(&node), place.owner)?;
+    }
     place.sync_directories(disk)?;
     place.node = Some(node.clone());
     if standing != Some(Standing::Same) {
         record(disk, place, &Recorded::new(&node, &place.root, stat))?;
     }
     Ok(())
+}
+
+/// See [`Place::succeed`].
+pub(super) fn succeed(
+    disk: &dyn Disk,
+    place: &mut Place,
+    environment: &Environment,
+    pinned: Option<String>,
+    ids: &mut Ids,
+    stage: impl FnOnce(&Place, &Path) -> Result<bool, StoreError>,
+) -> Result<bool, StoreError> {
+    let (directory, stat) = lock(disk, &place.root)?;
+    let outcome = replace_node(disk, place, &stat, environment, pinned, ids, stage);
+    let unlocked = directory.unlock().map_err(FileError::when("unlock", &place.root));
+    let is_new = outcome?;
+    unlocked.map_err(NodeError::from)?;
+    Ok(is_new)
+}
+
+fn replace_node(
+    disk: &dyn Disk,
+    place: &mut Place,
+    stat: &Stat,
+    environment: &Environment,
+    pinned: Option<String>,
+    ids: &mut Ids,
+    stage: impl FnOnce(&Place, &Path) -> Result<bool, StoreError>,
+) -> Result<bool, StoreError> {
+    place.take_in(stat, environment)?;
+    if let Some(why) = unwritable(disk, &place.root).map_err(NodeError::from)? {
+        return Err(NodeError::ReadOnly { path: place.root.clone(), why }.into());
+    }
+    // Another process may have come first, and a node that only has to be given its log needs no other.
+    let recorded = Recorded::read(disk, &place.node_file())?;
+    let Some(old) =
+        recorded.map(|recorded| recorded.node).filter(|old| place.node.as_ref() == Some(old))
+    else {
+        return Ok(false);
+    };
+    if name_staged(disk, place, &old).map_err(NodeError::from)? {
+        return Ok(false);
+    }
+    let host = pinned.as_deref().unwrap_or(&environment.host);
+    let mut new = place.clone();
+    let node = name_for_another(disk, place, host, ids).map_err(NodeError::from)?;
+    let staged = place.logs().join(self::staged(Some(&node)));
+    new.node = Some(node.clone());
+    if !stage(&new, &staged)? {
+        return Ok(false);
+    }
+    place.sync_directories(disk).map_err(NodeError::from)?;
+    let recorded = Recorded::new(&node, &place.root, stat).in_stead_of(pinned);
+    record(disk, place, &recorded).map_err(NodeError::from)?;
+    name_staged(disk, place, &node).map_err(NodeError::from)?;
+    *place = new;
+    Ok(true)
+}
+
+/// Where the log of a node is made that takes over from another, until the node is recorded.
+pub(super) fn staged(node: Option<&str>) -> String {
+    format!(".{}.tmp", node.unwrap_or_default())
+}
+
+/// Gives the staged log of a node its name, durably; says whether there was one.
+fn name_staged(disk: &dyn Disk, place: &Place, node: &str) -> Result<bool, FileError> {
+    let (logs, staged) = (place.logs(), staged(Some(node)));
+    match disk.stat(&logs.join(&staged)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(FileError::when("look at", &logs.join(&staged)))?,
+    };
+    let opened = disk.open(&logs, Open::Directory).map_err(FileError::when("open", &logs))?;
+    opened
+        .rename_over(&staged, node)
+        .and_then(|()| small_file::sync_open_directory(opened.as_ref()))
+        .map_err(FileError::when("name the log of the new node in", &logs))?;
+    Ok(true)
+}
+
+/// A name that no node has; the one of an attempt that came to nothing, where there was one.
+fn name_for_another(
+    disk: &dyn Disk,
+    place: &Place,
+    host: &str,
+    ids: &mut Ids,
+) -> Result<String, FileError> {
+    let logs = place.logs();
+    let names = disk.open(&logs, Open::Directory).and_then(|opened| opened.names());
+    let names = match names {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(FileError::when("list", &logs))?,
+    };
+    let begun = names.iter().find_map(|name| name.strip_prefix('.')?.strip_suffix(".tmp"));
+    let begun = begun.filter(|node| layout::is_node(node) && !names.contains(&(*node).to_owned()));
+    if let Some(begun) = begun {
+        return Ok(begun.to_owned());
+    }
+    loop {
+        let node = format!("{}-{}", layout::short_host(host), ids.suffix(NODE_SUFFIX));
+        if !names.contains(&node) {
+            return Ok(node);
+        }
+    }
 }
 
 /// Makes the directories and files that every queue has, as far as they are missing. Their names are not synced.

@@ -22,6 +22,9 @@ pub(super) struct Recorded {
     inode: u64,
     #[serde(default)]
     born: Option<i64>,
+    /// What pinned the node from which this one took over, where one was pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pinned: Option<String>,
 }
 
 /// Whether the directory is the one its node was minted for.
@@ -39,7 +42,17 @@ impl Recorded {
     /// What is recorded of a directory for its node.
     pub(super) fn new(node: &str, root: &Path, stat: &Stat) -> Recorded {
         let path = Bytes(root.as_os_str().as_bytes().to_vec());
-        Recorded { node: node.to_owned(), path, inode: stat.inode, born: birth(stat) }
+        Recorded { node: node.to_owned(), path, inode: stat.inode, born: birth(stat), pinned: None }
+    }
+
+    /// With what is pinned, where the node is another than that.
+    pub(super) fn in_stead_of(self, pinned: Option<String>) -> Recorded {
+        Recorded { pinned, ..self }
+    }
+
+    /// Whether the node is the one that is pinned, or took over from it.
+    pub(super) fn stands_for(&self, pinned: &str) -> bool {
+        self.node == pinned || self.pinned.as_deref() == Some(pinned)
     }
 
     fn path(&self) -> &Path {

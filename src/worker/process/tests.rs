@@ -270,3 +270,20 @@ fn what_a_good_run_left_is_left_alone_and_a_daemon_always() {
     assert!(ended.daemons.contains(&daemon.process), "{ended:?}");
     end(&daemon);
 }
+
+#[test]
+fn whoever_carries_a_claim_of_a_node_is_found_by_it() {
+    let bench = bench("echo > ready; until test -e go; do sleep 0.01; done");
+    let node = bench.claim.0.strip_suffix(".1").unwrap().to_owned();
+    let control = Arc::new(Control::new(Duration::from_secs(5)));
+    let leader = bench.start(&control).unwrap().unwrap();
+    let ready = bench.path("ready");
+    wait_until("the job is ready", || ready.exists());
+    let found = |node: &str| super::leftovers::carriers(node).unwrap().len();
+    let counts = [found(&node), found(&node[..node.len() - 1]), found(&format!("{node}.1"))];
+    fs::write(bench.path("go"), "").unwrap();
+    leader.wait(&bench.claim, &control, &mut |_| ControlFlow::Continue(()));
+    assert!(counts[0] >= 1, "{counts:?}");
+    assert_eq!(counts[1..], [0, 0]);
+    assert_eq!(found(&node), 0);
+}
