@@ -8,7 +8,8 @@ use std::fs;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use queuectl::domain::decide;
-use queuectl::domain::event::{Event, JobRecorded, Record, Totals};
+use queuectl::domain::event::{Event, JobRecorded, Record, Taken, Totals};
+use queuectl::domain::takeover;
 use queuectl::domain::timestamp::Timestamp;
 use queuectl::store::line;
 
@@ -52,6 +53,10 @@ enum Twist {
     Totals {
         line: Index,
     },
+    /// A job as it stands is taken over in the middle, as if it were another node's.
+    Take {
+        line: Index,
+    },
 }
 
 fn twist() -> impl Strategy<Value = Twist> {
@@ -63,6 +68,7 @@ fn twist() -> impl Strategy<Value = Twist> {
         1 => at().prop_map(|line| Twist::Drop { line }),
         2 => at().prop_map(|line| Twist::Record { line }),
         1 => at().prop_map(|line| Twist::Totals { line }),
+        2 => at().prop_map(|line| Twist::Take { line }),
     ]
 }
 
@@ -125,6 +131,17 @@ fn apply(twist: &Twist, lines: &mut Vec<String>, play: &Play<InMemory>) {
             let Some(job) = play.queue.node.jobs().next() else { return };
             let job = JobRecorded::of(job).into();
             lines.insert(line.index(lines.len()), recorded(Event::JobRecorded(job)));
+        }
+        Twist::Take { line } => {
+            let node = &play.queue.node;
+            let now = Timestamp::from_micros(play.model.now);
+            for event in takeover::take_over(node, "nas", Some(u64::MAX), now) {
+                lines.insert(line.index(lines.len()), recorded(event));
+            }
+            let Some(job) = node.jobs().next() else { return };
+            let (from, why, state) = ("nas".to_owned(), String::new(), Box::new(job.clone()));
+            let taken = Taken { job: id("other"), from, epoch: u64::MAX, why, state };
+            lines.insert(line.index(lines.len()), recorded(Event::Taken(taken.into())));
         }
         Twist::Totals { line } => {
             let most = u64::MAX;
