@@ -173,6 +173,7 @@ impl From<StoreError> for Failure {
                 Exit::Damaged
             }
             StoreError::NotRecorded { .. }
+            | StoreError::Full { .. }
             | StoreError::Unknown { .. }
             | StoreError::LockHeld { .. } => Exit::NotRecorded,
             _ => Exit::Refused,
@@ -181,6 +182,10 @@ impl From<StoreError> for Failure {
             StoreError::Place(error) => error.hint().map(str::to_owned),
             StoreError::RolledBack { .. } => Some(TAKE_OVER.into()),
             StoreError::InUse(_) => Some("queuectl worker stop --now ends what runs".into()),
+            StoreError::Full { .. } => Some(
+                "free some space there; what runs is recorded all the same, and what waits is safe"
+                    .into(),
+            ),
             StoreError::TooLong { .. } => Some("put what is long into a file".into()),
             StoreError::TooNew { .. } => Some("use a newer queuectl; reading works".into()),
             StoreError::Unknown { .. } => {

@@ -36,6 +36,7 @@ pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failur
         let any = session.jobs().is_empty();
         session.note(if any { "the queue has no jobs" } else { "no job is selected" });
     }
+    session.warn_of_disk();
     Ok(session.finish(Exit::Done))
 }
 

@@ -128,6 +128,19 @@ impl Session {
         }
     }
 
+    /// Warns of a disk that takes in nothing new, or that failed to store what it was given.
+    pub(super) fn warn_of_disk(&self) {
+        if let Err(error) = self.store.require_room() {
+            self.note(&format!("warning: {error}"));
+        }
+        if let Ok(Some(at)) = self.store.sync_error() {
+            self.note(&format!(
+                "warning: the disk failed to store some of the log, which goes on in a new file since {at}; nothing that \
+                 was acknowledged is missing, but look after the disk"
+            ));
+        }
+    }
+
     /// Says what the store has to say.
     pub(super) fn tell_notices(&mut self) {
         for notice in self.store.take_notices() {

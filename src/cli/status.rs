@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::error::Failure;
 use super::exit::Exit;
 use super::output::Out;
-use super::render::{Cell, Head, Look, Tint, amount, facts, relative, table};
+use super::render::{Cell, Head, Look, Tint, amount, facts, relative, table, visible};
 use super::session::Session;
 use crate::domain::job::JobState;
 use crate::domain::timestamp::Timestamp;
@@ -22,6 +22,8 @@ struct Status {
     oldest_waiting: Option<Waiting>,
     next_due: Option<Timestamp>,
     disk: Disk,
+    /// What was noted of damage: nothing is written until it is repaired.
+    degraded: Option<String>,
     damage: Vec<String>,
     /// Finished jobs that had been kept for long enough, by the state they were in.
     expired: BTreeMap<JobState, u64>,
@@ -76,6 +78,12 @@ struct Waiting {
 #[derive(Serialize)]
 struct Disk {
     log_bytes: u64,
+    /// What can still be filled where the queue is; null where nobody knows.
+    free_bytes: Option<u64>,
+    /// Whether that is so little that nothing new is enqueued.
+    full: bool,
+    /// When the disk failed to store some of the log, as long as that was the last thing that befell it.
+    sync_error: Option<Timestamp>,
 }
 
 /// Does it.
@@ -90,6 +98,7 @@ pub(super) fn perform(session: &mut Session) -> Result<Exit, Failure> {
     }
     out.flush()?;
     say_what_waits_elsewhere(session);
+    session.warn_of_disk();
     Ok(session.finish(Exit::Done))
 }
 
@@ -122,7 +131,13 @@ fn survey(session: &Session) -> Result<Status, Failure> {
         oldest_waiting: oldest
             .map(|job| Waiting { id: job.id().to_string(), since: job.created_at }),
         next_due: nodes().filter_map(due).min(),
-        disk: Disk { log_bytes: session.store.log_bytes().map_err(Failure::of_reading)? },
+        disk: Disk {
+            log_bytes: session.store.log_bytes().map_err(Failure::of_reading)?,
+            free_bytes: session.store.space().map(|space| space.free),
+            full: session.store.require_room().is_err(),
+            sync_error: session.store.sync_error().ok().flatten(),
+        },
+        degraded: session.store.degraded(),
         damage: view
             .damage
             .iter()
@@ -216,6 +231,7 @@ fn pairs(status: &Status, look: Look) -> Vec<(&'static str, String)> {
     };
     let oldest = status.oldest_waiting.as_ref();
     let oldest = oldest.map(|w| format!("{}, enqueued {}", w.id, moment(w.since)));
+    let free = status.disk.free_bytes.filter(|_| status.disk.full);
     let pairs = [
         ("workers", Some(working)),
         ("oldest waiting", oldest),
@@ -223,6 +239,8 @@ fn pairs(status: &Status, look: Look) -> Vec<(&'static str, String)> {
         ("held", status.held.map(|count| format!("{count}, until retried or cancelled"))),
         ("log", Some(amount(status.disk.log_bytes))),
         ("expired", (!status.expired.is_empty()).then(|| expired(&status.expired))),
+        ("disk", free.map(|free| format!("nearly full, {} free", amount(free)))),
+        ("degraded", status.degraded.as_deref().map(visible)),
         ("unknown events", status.unknown_events.map(|count| count.to_string())),
         ("directory", Some(status.dir.clone())),
     ];
@@ -265,7 +283,13 @@ mod tests {
             workers: Workers { running: 4, total: 6, entries: Vec::new() },
             oldest_waiting: Some(Waiting { id, since: moment("2026-02-02T03:00:00Z") }),
             next_due: Some(moment("2026-02-02T03:10:00Z")),
-            disk: Disk { log_bytes: 5_000_000 },
+            disk: Disk {
+                log_bytes: 5_000_000,
+                free_bytes: Some(100_000),
+                full: true,
+                sync_error: None,
+            },
+            degraded: Some("00000001.jsonl: it does not hold at byte 96".into()),
             damage: Vec::new(),
             expired: [(JobState::Completed, 98_000), (JobState::Cancelled, 3)].into(),
             held: Some(3),

@@ -14,6 +14,7 @@ use super::error::StoreError;
 use super::line::{self, Crc};
 use super::log::{Locked, Log};
 use super::mark::{self, Mark};
+use super::reserve;
 use super::rotate::Reason;
 use super::segment::{self, SegmentName};
 use crate::domain::event::{Event, Record};
@@ -246,16 +247,24 @@ impl Locked<'_> {
             let names = self.log.place.sync_names(self.log.disk.as_ref());
             names.map_err(super::node::NodeError::from)?;
         }
-        let not_recorded = |source| {
-            let path = local.join("mark");
-            StoreError::NotRecorded { action: "write", path, source }
-        };
-        let file = self.mark_file().map_err(not_recorded)?;
-        mark::write(file, &new).map_err(not_recorded)?;
-        if known.is_none_or(|old| old.len / MARK_SYNC_STEP != new.len / MARK_SYNC_STEP) {
-            file.sync_data().map_err(not_recorded)?;
+        let mut outcome = self.write_mark(&new, known);
+        if outcome.as_ref().is_err_and(reserve::is_full) {
+            reserve::give_up(self.log.disk.as_ref(), &local);
+            outcome = self.write_mark(&new, known);
         }
-        Ok(())
+        // The lines stand in the log, and nobody may be told so.
+        let path = self.log.file(written.segment);
+        outcome.map_err(|source| StoreError::Unknown { path, source })
+    }
+
+    /// `known`: the mark before, of the same segment.
+    fn write_mark(&mut self, new: &Mark, known: Option<&Mark>) -> io::Result<()> {
+        let file = self.mark_file()?;
+        mark::write(file, new)?;
+        match known.is_none_or(|old| old.len / MARK_SYNC_STEP != new.len / MARK_SYNC_STEP) {
+            true => file.sync_data(),
+            false => Ok(()),
+        }
     }
 
     /// Syncs the mark, where there is one; a mark that lags is no harm.
@@ -319,10 +328,15 @@ impl Locked<'_> {
                 return Err(unknown);
             }
             let active = self.log.active.as_ref().map(|active| active.number);
-            if active == Some(written.segment)
-                && self.rotate_on_doubt(Reason::SyncError, mark.as_ref()).is_err()
-            {
-                return Err(unknown);
+            if active == Some(written.segment) {
+                let mut rotated = self.rotate_on_doubt(Reason::SyncError, mark.as_ref());
+                if rotated.as_ref().is_err_and(StoreError::is_full) {
+                    reserve::give_up(self.log.disk.as_ref(), &self.log.local);
+                    rotated = self.rotate_on_doubt(Reason::SyncError, mark.as_ref());
+                }
+                if rotated.is_err() {
+                    return Err(unknown);
+                }
             }
         }
         // Lines are never acknowledged from a segment whose sync failed, also where somebody who was told nothing of it

@@ -154,7 +154,7 @@ impl Checkpoint {
 
 /// Writes the view as the checkpoint, in place of the last. Says how many bytes it has.
 ///
-/// `suffix` keeps the temporary names of several processes apart.
+/// `suffix` keeps the temporary names of several processes apart; no more than `room` bytes are taken.
 pub fn write(
     cache: &dyn Handle,
     view: &View,
@@ -162,6 +162,7 @@ pub fn write(
     boot: &str,
     owner: Option<Owner>,
     suffix: &str,
+    room: u64,
 ) -> io::Result<u64> {
     let image = |(node, state): (&String, &NodeState)| Image {
         node: node.clone(),
@@ -192,12 +193,19 @@ pub fn write(
     bytes.resize(BLOCK, 0);
     bytes.extend(blocks);
     bytes.extend(body);
+    if bytes.len() as u64 > room {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
     let temporary = format!(".{NAME}.{suffix}.tmp");
     let _ = cache.unlink(&temporary);
-    let file = cache.open_in(&temporary, Open::CreateNew)?;
-    append_all(file.as_ref(), &bytes)?;
-    give(file.as_ref(), owner)?;
-    cache.rename_over(&temporary, NAME)?;
+    let write = || -> io::Result<()> {
+        let file = cache.open_in(&temporary, Open::CreateNew)?;
+        append_all(file.as_ref(), &bytes)?;
+        give(file.as_ref(), owner)?;
+        cache.rename_over(&temporary, NAME)
+    };
+    // On a full disk half a cache is the last thing that is wanted.
+    write().inspect_err(|_| drop(cache.unlink(&temporary)))?;
     Ok(bytes.len() as u64)
 }
 

@@ -64,6 +64,15 @@ pub struct Stat {
     pub born: Option<i128>,
 }
 
+/// How much room a file system has, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// What anybody but root can still fill.
+    pub free: u64,
+    /// All of it, full or not.
+    pub total: u64,
+}
+
 /// The calls that reach the disk by path.
 pub trait Disk: Send + Sync {
     /// Opens a file or directory, never through a symbolic link at its last step where it would write.
@@ -78,6 +87,11 @@ pub trait Disk: Send + Sync {
     /// Says what kind of file system the path is on; local, unless the disk knows better.
     fn file_system(&self, _path: &Path) -> io::Result<FileSystem> {
         Ok(FileSystem::Local)
+    }
+
+    /// Says how much room there is where the path is; none where the disk doesn't know.
+    fn free_space(&self, _path: &Path) -> io::Result<Option<Space>> {
+        Ok(None)
     }
 
     /// Waits, on behalf of whoever wants a lock that another holds.
@@ -108,6 +122,13 @@ pub trait Handle: Send + Sync {
 
     /// Writes at `offset`; may be short.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Takes room for the first `len` bytes of the file without writing them.
+    ///
+    /// Errors: `Unsupported` where only writing takes room.
+    fn allocate(&self, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Brings the bytes, and what is needed to read them, to stable storage.
     fn sync_data(&self) -> io::Result<()>;

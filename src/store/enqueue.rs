@@ -10,11 +10,12 @@ use super::checkpoint;
 use super::disk::Handle;
 use super::files::{open_files, still_holds};
 use super::replay::Cursor;
-use super::{ATTEMPTS, Store, StoreError, segment};
+use super::{ATTEMPTS, Store, StoreError, noting, segment};
 use crate::domain::config::Config;
 use crate::domain::decide::{self, OnConflict, Refusal};
 use crate::domain::event::{BatchCommitted, Event};
 use crate::domain::job::{JobId, Spec};
+use crate::domain::state::NodeState;
 use crate::domain::timestamp::Timestamp;
 
 /// So much of a batch is written in one go, in bytes.
@@ -39,8 +40,9 @@ impl Store {
     /// Enqueues one job, or a batch that is all or nothing. Gives the ids to answer with.
     ///
     /// Ensures: the jobs are on stable storage, also those that were there before.
-    /// Errors: [`Refusal::Duplicate`], damage, and where the disk fails.
+    /// Errors: [`StoreError::Full`], [`Refusal::Duplicate`], damage, and where the disk fails.
     pub fn enqueue(&mut self, wanted: Enqueue) -> Result<Vec<JobId>, StoreError> {
+        self.require_room()?;
         self.establish()?;
         if wanted.specs.len() > 1 {
             return self.enqueue_batch(wanted);
@@ -63,7 +65,8 @@ impl Store {
             cache.and_then(|cache| checkpoint::open(cache.as_ref(), self.place.node(), &self.boot));
         let log = self.log.as_mut().expect("BUG: no log after it was established");
         let mut locked = log.lock()?;
-        let active = locked.settle()?;
+        let settled = locked.settle();
+        let active = settled.inspect_err(|error| noting(self.disk.as_ref(), &self.place, error))?;
         if wanted.has_chosen_ids {
             let directory = locked.directory.as_ref();
             let first = active.number == 1;
@@ -88,7 +91,7 @@ impl Store {
     /// Enqueues with the state at hand.
     fn enqueue_seen(&mut self, wanted: Enqueue) -> Result<Vec<JobId>, StoreError> {
         let Enqueue { specs, on_conflict, .. } = wanted;
-        let ids = self.transact(|node, _| {
+        let ids = self.transact_in_room(&mut |node: &NodeState, _| {
             let chosen = decide::enqueue(node, specs.clone(), on_conflict)?;
             let events = chosen.specs.into_iter().map(|spec| Event::Enqueued(Box::new(spec)));
             Ok((events.collect(), chosen.ids))
@@ -105,7 +108,7 @@ impl Store {
         let mut ids: Vec<JobId> = specs.iter().map(|spec| spec.id.clone()).collect();
         if wanted.has_chosen_ids {
             // Found early, a taken id costs no line; it is looked for again under the last lock.
-            let chosen = self.transact(|node, _| {
+            let chosen = self.transact_in_room(&mut |node: &NodeState, _| {
                 Ok((Vec::new(), decide::enqueue(node, specs.clone(), wanted.on_conflict)?))
             })?;
             (specs, ids) = (chosen.specs, chosen.ids);
@@ -153,7 +156,7 @@ impl Store {
         events: &[Event],
     ) -> Result<(), StoreError> {
         let here = events.len() as u64 - 1;
-        self.transact(|node, _| {
+        self.transact_in_room(&mut |node: &NodeState, _| {
             let facts = &node.facts;
             if facts.abandoned.contains(batch) {
                 return Err(Refusal::BatchAbandoned(batch.to_owned()));
@@ -180,7 +183,8 @@ impl Store {
     fn write_unsynced(&mut self, events: Vec<Event>) -> Result<super::append::Written, StoreError> {
         let log = self.log.as_mut().expect("BUG: no log after it was established");
         let mut locked = log.lock()?;
-        let active = locked.settle()?;
+        let settled = locked.settle();
+        let active = settled.inspect_err(|error| noting(self.disk.as_ref(), &self.place, error))?;
         let size = Config::from_map(active.header.config).segment_size();
         locked.write(events, Timestamp::MIN, size)
     }

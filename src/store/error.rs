@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::node::NodeError;
 use super::replay::Damage;
+use super::reserve;
 use crate::domain::decide::Refusal;
 
 /// Why the store could not do what it was asked.
@@ -67,6 +69,19 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is so little room left that nothing new is begun.
+    #[error(
+        "the disk is nearly full: {} KiB are free in {}, and below {} KiB nothing new is begun",
+        free >> 10, path.display(), needed >> 10
+    )]
+    Full {
+        /// The queue directory.
+        path: PathBuf,
+        /// What is free there, in bytes.
+        free: u64,
+        /// What must be free, in bytes.
+        needed: u64,
+    },
     /// It was written, and whether it is on stable storage can't be known.
     #[error("outcome unknown: it may or may not be recorded in {}: {source}", path.display())]
     Unknown {
@@ -85,7 +100,7 @@ pub enum StoreError {
     },
     /// The place of the queue is not usable.
     #[error(transparent)]
-    Place(#[from] super::node::NodeError),
+    Place(#[from] NodeError),
 }
 
 fn holder_text(holder: Option<u32>) -> String {
@@ -97,5 +112,17 @@ impl StoreError {
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         let path = path.to_owned();
         move |source| StoreError::Io { action, path, source }
+    }
+
+    /// Whether it was for want of room, of which there may be more later.
+    pub fn is_full(&self) -> bool {
+        match self {
+            StoreError::Full { .. } => true,
+            StoreError::Io { source, .. } | StoreError::NotRecorded { source, .. } => {
+                reserve::is_full(source)
+            }
+            StoreError::Place(NodeError::File(error)) => reserve::is_full(&error.source),
+            _ => false,
+        }
     }
 }

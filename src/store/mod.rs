@@ -25,6 +25,7 @@ pub mod progress;
 mod read;
 pub mod real_disk;
 pub mod replay;
+pub mod reserve;
 mod rollback;
 #[cfg(test)]
 mod rollback_tests;
@@ -190,12 +191,28 @@ impl Store {
 
     /// Decides on the newest state, under the append lock, and writes down what was decided.
     ///
-    /// `decide` may be called again, where what it wanted could not be made durable the first time.
+    /// `decide` may be called again, where what it wanted could not be made durable the first time. On a full disk the
+    /// reserve is given up for it.
     /// Ensures: when this returns an answer, what was written, or what was found instead, is on stable storage.
     /// Errors: what `decide` refuses; damage; where the disk fails.
     pub fn transact<T>(
         &mut self,
         mut decide: impl FnMut(&NodeState, Timestamp) -> Result<(Vec<Event>, T), Refusal>,
+    ) -> Result<T, StoreError> {
+        match self.transact_in_room(&mut decide) {
+            Err(error) if error.is_full() => {
+                // Also where another process has just given it up.
+                reserve::give_up(self.disk.as_ref(), &self.place.local());
+                self.transact_in_room(&mut decide)
+            }
+            other => other,
+        }
+    }
+
+    /// As [`Store::transact`], in the room there is beside the reserve.
+    fn transact_in_room<T>(
+        &mut self,
+        decide: &mut impl FnMut(&NodeState, Timestamp) -> Result<(Vec<Event>, T), Refusal>,
     ) -> Result<T, StoreError> {
         self.establish()?;
         for _ in 0..ATTEMPTS {
@@ -289,15 +306,14 @@ impl Store {
     fn lock_and_read(&mut self) -> Result<(log::Locked<'_>, &mut View, Config), StoreError> {
         let log = self.log.as_mut().expect("BUG: the log is locked before it is established");
         let mut locked = log.lock()?;
+        if let Some(note) = append::degraded_note(self.disk.as_ref(), &self.place.local()) {
+            return Err(StoreError::Degraded(note));
+        }
         let (path, node) = (locked.log.path.clone(), locked.log.node.clone());
         loop {
-            let active = match locked.settle() {
-                Err(StoreError::Damaged(damage)) => {
-                    note_damage(self.disk.as_ref(), &self.place, &damage.to_string());
-                    return Err(StoreError::Damaged(damage));
-                }
-                other => other?,
-            };
+            let settled = locked.settle();
+            let active =
+                settled.inspect_err(|error| noting(self.disk.as_ref(), &self.place, error))?;
             let mark = locked.mark().map_err(StoreError::io("read the mark in", &path))?;
             let mark = mark.filter(|mark| mark.node == node);
             let reading = Reading { path: &path, node: &node, mark: mark.as_ref(), own: true };
@@ -308,8 +324,9 @@ impl Store {
                 // What this process remembers of the end may be of a log that another was written over.
                 locked.log.active = None;
                 locked.settle()?;
-                note_damage(self.disk.as_ref(), &self.place, &damage.to_string());
-                return Err(StoreError::Damaged(damage.clone()));
+                let error = StoreError::Damaged(damage.clone());
+                noting(self.disk.as_ref(), &self.place, &error);
+                return Err(error);
             }
             let end = self.view.cursors.get(&node).map(|cursor| (cursor.segment, cursor.offset));
             if end == Some((active.number, active.len)) {
@@ -342,9 +359,10 @@ impl Store {
     }
 }
 
-/// Notes damage, so that every writer refuses until it is repaired. A note that can't be written is no harm: whoever
-/// comes next finds the damage again.
-fn note_damage(disk: &dyn Disk, place: &Place, what: &str) {
+/// Notes damage that was found under the lock, so that every writer refuses until it is repaired. A note that can't be
+/// written is no harm: whoever comes next finds the damage again.
+fn noting(disk: &dyn Disk, place: &Place, error: &StoreError) {
+    let StoreError::Damaged(what) = error else { return };
     let note = || -> std::io::Result<()> {
         let local = disk.open(&place.local(), Open::Directory)?;
         let file = local.open_in("degraded", Open::ReadWrite)?;

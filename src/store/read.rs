@@ -4,8 +4,12 @@
 
 use super::disk::{Handle, Open};
 use super::replay::View;
+use super::rotate::Reason;
+use super::segment::Placed;
 use super::{Store, StoreError, checkpoint, mark, segment};
 use crate::domain::config::Config;
+use crate::domain::event::Segment;
+use crate::domain::timestamp::Timestamp;
 
 /// A checkpoint is written by whoever read this many bytes that the last did not cover, and a quarter of its own size: so
 /// writing it costs no more than the events that it spares.
@@ -59,10 +63,26 @@ impl Store {
 
     /// The configuration in force on this node, from the header of its newest segment alone.
     pub fn config(&self) -> Result<Config, StoreError> {
-        let Some(node) = self.place.node() else { return Ok(Config::default()) };
         if let Some(active) = self.log.as_ref().and_then(|log| log.active.as_ref()) {
             return Ok(Config::from_map(active.header.config.clone()));
         }
+        let header = self.newest_header()?;
+        Ok(Config::from_map(header.map(|(_, header)| header.config).unwrap_or_default()))
+    }
+
+    /// Since when the log goes on in another file because the disk failed to store the one before; none where it goes on
+    /// for another reason by now.
+    ///
+    /// Errors: where the newest segment can't be read.
+    pub fn sync_error(&self) -> Result<Option<Timestamp>, StoreError> {
+        let header = self.newest_header()?;
+        let header = header.filter(|(_, header)| header.why == Reason::SyncError.name());
+        Ok(header.map(|(placed, _)| placed.record.wall()))
+    }
+
+    /// The header of the own node's newest segment.
+    fn newest_header(&self) -> Result<Option<(Placed, Segment)>, StoreError> {
+        let Some(node) = self.place.node() else { return Ok(None) };
         let path = self.place.log_dir(node);
         let header = (|| {
             let directory = self.disk.open(&path, Open::Directory)?;
@@ -81,12 +101,8 @@ impl Store {
             segment::read_header(directory.open_in(&name, Open::Read)?.as_ref())
         })();
         match header {
-            Ok(header) => {
-                let config = header.map(|(_, header)| header.config);
-                Ok(Config::from_map(config.unwrap_or_default()))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
-            Err(error) => Err(StoreError::io("read", &path)(error)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            other => other.map_err(StoreError::io("read", &path)),
         }
     }
 
@@ -133,8 +149,8 @@ impl Store {
         if let Some(cache) = self.cache() {
             let suffix = self.ids.suffix(8);
             let (own, owner) = (self.place.node(), self.place.owner());
-            let len =
-                checkpoint::write(cache.as_ref(), &self.view, own, &self.boot, owner, &suffix);
+            let (cache, boot, room) = (cache.as_ref(), self.boot.as_str(), self.spare_room());
+            let len = checkpoint::write(cache, &self.view, own, boot, owner, &suffix, room);
             self.view.checkpoint = len.unwrap_or(self.view.checkpoint);
         }
     }

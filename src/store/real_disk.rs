@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::disk::{Disk, FileSystem, Handle, Lock, Open, Stat};
+use super::disk::{Disk, FileSystem, Handle, Lock, Open, Space, Stat};
 
 /// What direct reads are aligned to, in bytes; no device wants more.
 #[cfg(target_os = "linux")]
@@ -48,6 +48,14 @@ impl Disk for RealDisk {
     fn file_system(&self, path: &Path) -> io::Result<FileSystem> {
         let stat = retry_on_intr(|| rustix::fs::statfs(path))?;
         Ok(kind_of(&stat))
+    }
+
+    fn free_space(&self, path: &Path) -> io::Result<Option<Space>> {
+        let stat = retry_on_intr(|| rustix::fs::statvfs(path))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        let space = Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) };
+        // Some file systems don't count.
+        Ok((space.total > 0).then_some(space))
     }
 
     fn pause(&self, time: Duration) {
@@ -119,6 +127,15 @@ impl Handle for RealHandle {
             return Err(misuse("write at an offset of a file that was not opened for it"));
         }
         retry(|| self.file.write_at(bytes, offset))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        let mode = rustix::fs::FallocateFlags::empty();
+        match retry_on_intr(|| rustix::fs::fallocate(&self.file, mode, 0, len)) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
+            other => Ok(other?),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -39,7 +39,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    fn name(self) -> &'static str {
+    /// As the header says it.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Reason::First => "first",
             Reason::Size => "size",

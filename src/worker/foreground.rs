@@ -26,13 +26,14 @@ pub struct ForegroundEnd {
 /// Enqueues a complete job and claims it in the same append, unless it is to run later; runs it, hands its output on,
 /// and returns when it is finished. An interrupt cancels it; a request to terminate, or a hangup, hands it back.
 ///
-/// Errors: [`WorkerError::Store`] with a refusal where the id is taken; else as [`super::work`].
+/// Errors: [`WorkerError::Store`] with a refusal where the id is taken or the disk nearly full; else as [`super::work`].
 pub fn run(
     store: &mut Store,
     spec: Spec,
     overrides: BTreeMap<String, String>,
     reporter: &mut dyn Reporter,
 ) -> Result<ForegroundEnd, WorkerError> {
+    store.require_room()?;
     let id = spec.id.clone();
     let setting = Setting {
         scope: Scope::Job(id.clone()),

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use self::reporter::Reporter;
 use self::supervisor::{Scope, Setting, Supervisor};
+use crate::store::reserve;
 use crate::store::small_file::FileError;
 use crate::store::{Store, StoreError};
 
@@ -81,9 +82,21 @@ pub enum WorkerError {
 }
 
 impl WorkerError {
-    /// Whether it was for want of descriptors or memory, which come free again as runs end.
+    /// Whether it was for want of room on the disk, of which there may be more later.
+    fn is_full(&self) -> bool {
+        match self {
+            WorkerError::Store(error) => error.is_full(),
+            WorkerError::File(error) => reserve::is_full(&error.source),
+            _ => false,
+        }
+    }
+
+    /// Whether it was for want of room on the disk, or of descriptors or memory, which come free again as runs end.
     fn is_of_want(&self) -> bool {
         use rustix::io::Errno;
+        if self.is_full() {
+            return true;
+        }
         let source = match self {
             WorkerError::Store(
                 StoreError::Io { source, .. } | StoreError::NotRecorded { source, .. },

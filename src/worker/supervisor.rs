@@ -116,6 +116,8 @@ pub(super) struct Supervisor<'a> {
     stop: Stop,
     /// Nothing is claimed before, as something every start needs was wanting.
     starved_until: Option<Instant>,
+    /// The disk is full, as was said.
+    is_full: bool,
     failed: Option<WorkerError>,
     /// Its lock file was found not to be where it was made.
     is_displaced: bool,
@@ -215,7 +217,9 @@ impl<'a> Supervisor<'a> {
         sooner(gathers.map(|until| until.saturating_duration_since(now)));
         sooner((self.slots.waiting() > 0).then_some(STALE));
         sooner((self.setting.streams && !self.running.is_empty()).then_some(STREAM));
-        sooner(self.starved_until.map(|until| until.saturating_duration_since(now)));
+        // One that stops leaves the past where it is.
+        let starved = self.starved_until.filter(|until| *until > now);
+        sooner(starved.map(|until| until.saturating_duration_since(now)));
         let holds = self.pending.iter().filter_map(|pending| pending.hold).min();
         sooner(holds.map(|hold| hold.saturating_duration_since(now)));
         sooner(self.stop_deadline().map(|at| at.saturating_duration_since(now)));
@@ -233,7 +237,11 @@ impl<'a> Supervisor<'a> {
 
     /// Claims nothing for a while; what was to be done is tried again.
     fn want(&mut self, error: &WorkerError) {
-        if self.starved_until.is_none() {
+        let is_told = match error.is_full() {
+            true => std::mem::replace(&mut self.is_full, true),
+            false => self.starved_until.is_some(),
+        };
+        if !is_told {
             self.reporter.notice(&Notice::Other(format!("{error}; trying again")));
         }
         self.starved_until = Some(Instant::now() + STARVED);

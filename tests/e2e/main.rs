@@ -39,6 +39,7 @@ mod container;
 mod costs;
 mod damage;
 mod exactly_once;
+mod full_disk;
 mod idle;
 mod kill;
 mod retries;

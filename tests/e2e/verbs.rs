@@ -96,6 +96,7 @@ pub fn steady(home: &Home, text: &str) -> String {
         "\"duration_ms\":",
         "\"pid\":",
         "\"disk_bytes\":",
+        "\"free_bytes\":",
         "\"start\":",
         "pid ",
         " after ",

@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-use queuectl::store::disk::{Disk, Handle, Lock, Open, Stat};
+use queuectl::store::disk::{Disk, Handle, Lock, Open, Space, Stat};
 
 use crate::files::Holder;
 use crate::machine::{Inner, Process};
@@ -40,6 +40,9 @@ enum Need {
 const INPUT_OUTPUT: i32 = 5;
 const NO_SPACE: i32 = 28;
 
+/// How many bytes the disk is said to hold.
+const SPACE: u64 = 8192;
+
 impl<L: Send + 'static> Disk for SimulatedDisk<L> {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn Handle>> {
         act(&self.process, &|| format!("open {} {how:?}", path.display()), need(how), |inner| {
@@ -64,6 +67,13 @@ impl<L: Send + 'static> Disk for SimulatedDisk<L> {
                 None => directory,
             };
             Ok(stat(inner, inode))
+        })
+    }
+
+    fn free_space(&self, _path: &Path) -> io::Result<Option<Space>> {
+        act(&self.process, &|| "free space".to_owned(), Need::Reading, |inner| {
+            let free = if inner.weather.full { 0 } else { SPACE };
+            Ok(Some(Space { free, total: SPACE }))
         })
     }
 
@@ -122,6 +132,7 @@ impl<L: Send + 'static> Handle for SimulatedHandle<L> {
             };
             if inner.random.chance(fails) {
                 inner.medium.fail_sync(self.inode, &mut inner.random);
+                inner.weather.full |= inner.weather.fills_at_error;
                 if inner.weather.once {
                     inner.weather.sync_error = 0;
                 }
@@ -214,6 +225,8 @@ impl<L: Send + 'static> Handle for SimulatedHandle<L> {
         self.act(&|| format!("unlink {name}"), Need::Reading, |inner| {
             let inode = inner.medium.find(self.inode, name)?;
             inner.medium.unlink(self.inode, name)?;
+            // The one file that is removed to make room.
+            inner.weather.full &= name != "reserve";
             inner.files.forget(inode, &mut inner.medium);
             Ok(())
         })
@@ -248,7 +261,9 @@ impl<L: Send + 'static> SimulatedHandle<L> {
     fn write(&self, bytes: &[u8], offset: Option<usize>) -> io::Result<usize> {
         let place = || offset.map_or("the end".to_owned(), |offset| offset.to_string());
         self.act(&|| format!("write {} at {}", bytes.len(), place()), Need::Room, |inner| {
-            let short = bytes.len() > 1 && inner.random.chance(inner.weather.short);
+            let tears = std::mem::take(&mut inner.weather.tears_once);
+            let short = bytes.len() > 1 && (tears || inner.random.chance(inner.weather.short));
+            inner.weather.full |= tears;
             let count = match short {
                 true => 1 + inner.random.below(bytes.len() - 1),
                 false => bytes.len(),

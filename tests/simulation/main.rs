@@ -4,6 +4,8 @@
 
 mod disk;
 mod files;
+#[cfg(test)]
+mod full_disk;
 mod ledger;
 mod machine;
 mod medium;

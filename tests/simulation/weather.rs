@@ -35,6 +35,10 @@ pub struct Weather {
     pub empty: u32,
     /// Whether the disk is full.
     pub full: bool,
+    /// Whether the disk becomes full in the middle of the next write.
+    pub tears_once: bool,
+    /// Whether the disk becomes full when a sync fails.
+    pub fills_at_error: bool,
     /// The number of turns after which nothing befalls anybody.
     pub calm_after: u64,
 }

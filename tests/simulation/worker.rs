@@ -77,6 +77,7 @@ fn work(process: &Member) -> Result<(), Trouble> {
 fn begin(process: &Member) -> Result<Worker<'_>, Trouble> {
     let mut store = process::open(process)?;
     store.sync_what_was_read()?;
+    store.renew_reserve();
     let node = store.place().node().unwrap().to_owned();
     let id = store.ids().worker(&node);
     let info = WorkerStarted {
@@ -108,6 +109,9 @@ impl Worker<'_> {
         let (worker, process, next) = (self.id.clone(), self.process, &mut self.next);
         let room = SLOTS - self.runs.len();
         if self.store.own().is_none_or(|node| node.ready(&[], now).next().is_none()) {
+            return Ok(false);
+        }
+        if self.store.keep_reserve().is_err() {
             return Ok(false);
         }
         let claims = self.store.transact(|node, now| {

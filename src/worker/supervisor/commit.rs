@@ -136,7 +136,23 @@ impl Supervisor<'_> {
             self.stop_claiming();
             return Wanted::Nothing;
         }
-        wanted
+        match matches!(wanted, Wanted::Nothing) || self.has_room() {
+            true => wanted,
+            false => Wanted::Nothing,
+        }
+    }
+
+    /// Whether there is room for what a claim begets: one whose outcome cannot be recorded is worse than none.
+    fn has_room(&mut self) -> bool {
+        if let Err(error) = self.store.keep_reserve() {
+            self.want(&error.into());
+            return false;
+        }
+        if std::mem::take(&mut self.is_full) {
+            let text = "there is room on the disk again".to_owned();
+            self.reporter.notice(&Notice::Other(text));
+        }
+        true
     }
 
     /// A worker that others cannot see claims nothing more.

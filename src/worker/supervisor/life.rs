@@ -38,6 +38,7 @@ impl<'a> Supervisor<'a> {
             let _ = sender.send(Message::Signal(signal));
         })?;
         store.sync_what_was_read()?;
+        store.renew_reserve();
         let identity = identity(store, &setting);
         let place = store.place().clone();
         let (disk, owner) = (Arc::clone(store.disk()), place.owner());
@@ -79,6 +80,7 @@ impl<'a> Supervisor<'a> {
             pace: Pace::default(),
             stop: Stop::default(),
             starved_until: None,
+            is_full: false,
             failed: None,
             is_displaced: false,
             watched: None,

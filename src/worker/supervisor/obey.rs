@@ -44,8 +44,10 @@ impl Supervisor<'_> {
         self.release_waiting(|_| true);
         // What is handed back is not to be claimed in the same breath.
         let starved = self.starved_until.replace(Instant::now() + STARVED);
-        if let Err(error) = self.commit(Vec::new()) {
-            self.fail(error.into());
+        match self.commit(Vec::new()).map_err(WorkerError::from) {
+            Err(error) if error.is_of_want() => self.want(&error),
+            Err(error) => self.fail(error),
+            Ok(_) => {}
         }
         self.starved_until = starved;
         // Where the system refuses, the worker works on.
