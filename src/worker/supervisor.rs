@@ -159,7 +159,10 @@ impl<'a> Supervisor<'a> {
             let pause = match step {
                 Ok(Some(pause)) => pause,
                 Ok(None) => break,
-                Err(error) if error.is_of_want() => {
+                // One that is to stop doesn't wait for somebody to make room.
+                Err(error)
+                    if error.is_of_want() && !(error.is_full() && self.stop.asked.is_some()) =>
+                {
                     self.want(&error);
                     UNTOLD
                 }

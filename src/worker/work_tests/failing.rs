@@ -15,24 +15,24 @@ use crate::store::real_disk::RealDisk;
 use crate::worker::reporter::Notice;
 use crate::worker::{WorkerError, WorkerOptions, work};
 
-/// The real disk until it is full: then nothing can be appended any more.
+/// The real disk until it is broken: then nothing can be appended any more.
 #[derive(Clone, Default)]
-struct Filling {
-    is_full: Arc<AtomicBool>,
+struct Breaking {
+    is_broken: Arc<AtomicBool>,
 }
 
 struct Opened {
     inner: Box<dyn Handle>,
-    disk: Filling,
+    disk: Breaking,
 }
 
-impl Filling {
+impl Breaking {
     fn wrap(&self, inner: Box<dyn Handle>) -> Box<dyn Handle> {
         Box::new(Opened { inner, disk: self.clone() })
     }
 }
 
-impl Disk for Filling {
+impl Disk for Breaking {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn Handle>> {
         RealDisk.open(path, how).map(|inner| self.wrap(inner))
     }
@@ -60,8 +60,8 @@ impl Handle for Opened {
     }
 
     fn append(&self, bytes: &[u8]) -> io::Result<usize> {
-        if self.disk.is_full.load(Ordering::SeqCst) {
-            return Err(io::ErrorKind::StorageFull.into());
+        if self.disk.is_broken.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is broken"));
         }
         self.inner.append(bytes)
     }
@@ -123,14 +123,14 @@ impl Handle for Opened {
 fn a_worker_whose_log_cannot_be_written_lets_its_jobs_finish_and_says_so() {
     let queue = Queue::new();
     queue.enqueue(vec![
-        queue.spec("short", "touch one; while test ! -e full; do sleep 0.01; done"),
+        queue.spec("short", "touch one; while test ! -e broken; do sleep 0.01; done"),
         queue.spec("long", "touch two; while test ! -e failing; do sleep 0.01; done; touch done"),
         queue.spec("later", "touch three"),
     ]);
-    let disk = Filling::default();
-    let is_full = Arc::clone(&disk.is_full);
+    let disk = Breaking::default();
+    let is_broken = Arc::clone(&disk.is_broken);
     let mut store = queue.open_on(Arc::new(disk), "boot-1");
-    let (failing, full) = (queue.path("failing"), queue.path("full"));
+    let (failing, broken) = (queue.path("failing"), queue.path("broken"));
     let worker = thread::spawn(move || {
         let mut told = Told { failing: Some(failing), ..Told::default() };
         let options = WorkerOptions { slots: 2, ..WorkerOptions::default() };
@@ -138,8 +138,8 @@ fn a_worker_whose_log_cannot_be_written_lets_its_jobs_finish_and_says_so() {
     });
     queue.wait_for("one");
     queue.wait_for("two");
-    is_full.store(true, Ordering::SeqCst);
-    std::fs::write(full, "").unwrap();
+    is_broken.store(true, Ordering::SeqCst);
+    std::fs::write(broken, "").unwrap();
     let (result, told) = worker.join().unwrap();
     assert!(matches!(result, Err(WorkerError::Store(_))), "{result:?}");
     let failed = |notice: &&Notice| matches!(notice, Notice::Failing(_));
