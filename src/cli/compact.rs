@@ -10,6 +10,7 @@ use super::render::{amount, facts, visible};
 use super::session::Session;
 use crate::domain::retention::Retention;
 use crate::store::compact::{Compacted, Idle};
+use crate::worker::signal;
 
 /// What was done, or would be, as JSON.
 #[derive(Serialize)]
@@ -29,6 +30,7 @@ struct Report {
 
 /// Does it.
 pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failure> {
+    signal::step_back();
     session.read()?;
     let config = session.store.config().map_err(Failure::of_reading)?;
     let retention = Retention::of(&session.settings.over(&config));

@@ -56,7 +56,7 @@ impl Store {
     }
 
     /// How much may be filled with what can be done without, in bytes.
-    pub(super) fn spare_room(&self) -> u64 {
+    pub fn spare_room(&self) -> u64 {
         self.space().map_or(u64::MAX, |space| space.free.saturating_sub(2 * size(space)))
     }
 

@@ -106,7 +106,7 @@ impl Store {
     }
 
     /// Whether more than half of the lines would go by a compaction, and as much was sealed since the last as that left,
-    /// a segment's size at least; or there are very many segments.
+    /// a segment's size at least; or there are very many segments. Never where there is little room.
     pub fn is_worth_compacting(&self) -> bool {
         // Where the log can't be looked into, there is nothing to compact.
         self.weigh().unwrap_or(false)
@@ -147,7 +147,8 @@ impl Store {
         let kept: u64 = own.counts().iter().sum();
         let segment = Config::from_map(own.facts.config.clone()).segment_size();
         let is_much = sealed >= size.max(segment) && kept < lines / 2;
-        Ok(is_much || segments.len() >= MOST_SEGMENTS)
+        let has_room = self.spare_room() >= sealed + size;
+        Ok(has_room && (is_much || segments.len() >= MOST_SEGMENTS))
     }
 
     /// Removes what is left of the outputs of jobs that are gone, unless something still has it open. Says how many

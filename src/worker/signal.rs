@@ -131,3 +131,13 @@ impl Drop for Listener {
 pub fn suspend() -> io::Result<()> {
     signal_hook::low_level::emulate_default_handler(SIGTSTP)
 }
+
+/// Lets everybody else go first on the cores: this thread, and those it starts. Elsewhere than on Linux it would be the
+/// whole process, and nothing changes.
+pub fn step_back() {
+    const LEAST: i32 = 19;
+    if cfg!(target_os = "linux") {
+        // Where it is refused, things go as they would have gone.
+        let _ = rustix::process::nice(LEAST);
+    }
+}

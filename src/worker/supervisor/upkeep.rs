@@ -12,6 +12,7 @@ use crate::store::compact::{Compacted, Idle};
 use crate::worker::WorkerError;
 use crate::worker::inbox::Message;
 use crate::worker::reporter::Notice;
+use crate::worker::signal;
 
 /// Between two looks at what there is to do.
 const EACH: Duration = Duration::from_secs(10);
@@ -41,6 +42,11 @@ impl Supervisor<'_> {
         if is_job || is_ending || self.upkeep.next.is_some_and(|next| next > now) {
             return Ok(());
         }
+        if self.store.spare_room() == 0 {
+            // What room there is belongs to what must be recorded.
+            self.upkeep.next = Some(now + EACH);
+            return Ok(());
+        }
         let went = self.store.expire_some(Retention::of(&self.config))?;
         self.upkeep.next = Some(now + if went.more { Duration::ZERO } else { EACH });
         let may = !self.upkeep.compacts && self.upkeep.not_before.is_none_or(|then| then <= now);
@@ -64,6 +70,7 @@ impl Supervisor<'_> {
         let Some(compactor) = self.store.compactor() else { return };
         let sender = self.inbox.sender();
         let work = move || {
+            signal::step_back();
             // Nobody receives any more where the worker is ending.
             let _ = sender.send(Message::Compacted(Box::new(compactor.run(None))));
         };
