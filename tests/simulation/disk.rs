@@ -11,8 +11,9 @@ use std::time::Duration;
 use queuectl::store::disk::{Disk, Handle, Lock, Open, Space, Stat};
 
 use crate::files::Holder;
-use crate::machine::{Inner, Process};
+use crate::machine::{Inner, Pace, Process};
 use crate::medium::{Inode, ROOT};
+use crate::pilot::{How, Thing};
 
 /// The disk as a process sees it.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ struct SimulatedHandle<L: Send> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
     Nothing,
+    /// What is only looked at.
+    Looking,
     Reading,
     Room,
 }
@@ -55,15 +58,17 @@ impl<L: Send + 'static> Disk for SimulatedDisk<L> {
         act(&self.process, &|| format!("mkdir {}", path.display()), Need::Room, |inner| {
             let (directory, name) = resolve(inner, path)?;
             let name = name.ok_or(ErrorKind::AlreadyExists)?;
+            inner.touch(Thing::Names(directory), How::Changes);
+            inner.touch(Thing::Numbers, How::Changes);
             inner.medium.create(directory, name, false).map(drop)
         })
     }
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {
-        act(&self.process, &|| format!("stat {}", path.display()), Need::Reading, |inner| {
+        act(&self.process, &|| format!("stat {}", path.display()), Need::Looking, |inner| {
             let (directory, name) = resolve(inner, path)?;
             let inode = match name {
-                Some(name) => inner.medium.find(directory, name)?,
+                Some(name) => find(inner, directory, name)?,
                 None => directory,
             };
             Ok(stat(inner, inode))
@@ -91,6 +96,7 @@ impl<L: Send + 'static> Handle for SimulatedHandle<L> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let offset = usize::try_from(offset).unwrap();
         self.act(&|| format!("read at {offset}"), Need::Reading, |inner| {
+            inner.touch(Thing::Bytes(self.inode), How::Looks);
             inner.medium.read(self.inode, buffer, offset)
         })
     }
@@ -98,6 +104,8 @@ impl<L: Send + 'static> Handle for SimulatedHandle<L> {
     fn read_stable(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let offset = usize::try_from(offset).unwrap();
         self.act(&|| format!("read back at {offset}"), Need::Reading, |inner| {
+            inner.touch(Thing::Bytes(self.inode), How::Looks);
+            inner.touch(Thing::Stable(self.inode), How::Changes);
             inner.medium.read_stable(self.inode, buffer, offset)
         })
     }
@@ -122,10 +130,13 @@ impl<L: Send + 'static> Handle for SimulatedHandle<L> {
             if self.how == Open::Append {
                 inner.synced = inner.synced.max(inner.clock + time);
             }
+            inner.touch(Thing::Bytes(self.inode), How::Looks);
+            inner.touch(Thing::Names(self.inode), How::Looks);
             Ok((inner.medium.begin_sync(self.inode), time))
         })?;
         let what = || format!("sync of file {}", self.inode);
         act_after(&self.process, time, &what, Need::Nothing, |inner| {
+            inner.touch(Thing::Stable(self.inode), How::Changes);
             let fails = match self.how {
                 Open::Directory => inner.weather.name_error,
                 _ => inner.weather.sync_error,
@@ -156,18 +167,21 @@ impl<L: Send + 'static> Handle for SimulatedHandle<L> {
     }
 
     fn stat(&self) -> io::Result<Stat> {
-        self.act(&|| "stat".to_owned(), Need::Reading, |inner| Ok(stat(inner, self.inode)))
+        self.act(&|| "stat".to_owned(), Need::Looking, |inner| Ok(stat(inner, self.inode)))
     }
 
     fn try_lock(&self, kind: Lock) -> io::Result<bool> {
         self.act(&|| format!("lock {kind:?}"), Need::Nothing, |inner| {
+            inner.touch(Thing::Lock(self.inode), How::Changes);
             Ok(inner.files.try_lock(self.number, kind))
         })
     }
 
     fn unlock(&self) -> io::Result<()> {
         self.act(&|| "unlock".to_owned(), Need::Nothing, |inner| {
+            inner.touch(Thing::Lock(self.inode), How::Changes);
             inner.files.unlock(self.number);
+            inner.released();
             Ok(())
         })
     }
@@ -181,8 +195,8 @@ impl<L: Send + 'static> Handle for SimulatedHandle<L> {
 
     fn stat_in(&self, name: &str) -> io::Result<Stat> {
         let name = single(name)?;
-        self.act(&|| format!("stat {name}"), Need::Reading, |inner| {
-            let inode = inner.medium.find(self.inode, name)?;
+        self.act(&|| format!("stat {name}"), Need::Looking, |inner| {
+            let inode = find(inner, self.inode, name)?;
             Ok(stat(inner, inode))
         })
     }
@@ -190,8 +204,9 @@ impl<L: Send + 'static> Handle for SimulatedHandle<L> {
     fn names(&self) -> io::Result<Vec<String>> {
         self.act(&|| "names".to_owned(), Need::Reading, |inner| {
             let mut names: Vec<String> = inner.medium.names(self.inode)?.keys().cloned().collect();
+            inner.touch(Thing::Names(self.inode), How::Looks);
             // A directory has no order that anybody may count on.
-            for last in (1..names.len()).rev() {
+            for last in (1..names.len()).rev().filter(|_| inner.pilot.is_none()) {
                 names.swap(last, inner.random.below(last + 1));
             }
             Ok(names)
@@ -201,19 +216,21 @@ impl<L: Send + 'static> Handle for SimulatedHandle<L> {
     fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
         let (from, to) = (single(from)?, single(to)?);
         self.act(&|| format!("rename {from} to new {to}"), Need::Room, |inner| {
-            if inner.medium.find(self.inode, to).is_ok() {
+            if find(inner, self.inode, to).is_ok() {
                 return Err(ErrorKind::AlreadyExists.into());
             }
-            inner.medium.rename(self.inode, from, to)
+            rename(inner, self.inode, from, to)
         })
     }
 
     fn rename_over(&self, from: &str, to: &str) -> io::Result<()> {
         let (from, to) = (single(from)?, single(to)?);
         self.act(&|| format!("rename {from} over {to}"), Need::Room, |inner| {
-            let replaced = inner.medium.find(self.inode, to).ok();
-            inner.medium.rename(self.inode, from, to)?;
+            let replaced = find(inner, self.inode, to).ok();
+            rename(inner, self.inode, from, to)?;
             if let Some(inode) = replaced {
+                inner.touch(Thing::Bytes(inode), How::Changes);
+                inner.touch(Thing::Numbers, How::Changes);
                 inner.files.forget(inode, &mut inner.medium);
             }
             Ok(())
@@ -223,7 +240,10 @@ impl<L: Send + 'static> Handle for SimulatedHandle<L> {
     fn unlink(&self, name: &str) -> io::Result<()> {
         let name = single(name)?;
         self.act(&|| format!("unlink {name}"), Need::Reading, |inner| {
-            let inode = inner.medium.find(self.inode, name)?;
+            let inode = find(inner, self.inode, name)?;
+            for thing in [Thing::Names(self.inode), Thing::Bytes(inode), Thing::Numbers] {
+                inner.touch(thing, How::Changes);
+            }
             inner.medium.unlink(self.inode, name)?;
             // The one file that is removed to make room.
             inner.weather.full &= name != "reserve";
@@ -241,6 +261,13 @@ impl<L: Send> Drop for SimulatedHandle<L> {
     fn drop(&mut self) {
         let mut inner = self.process.machine.lock();
         if inner.lives(self.process.number) {
+            if inner.files.is_locked(self.number) {
+                inner.touch(Thing::Lock(self.inode), How::Changes);
+                inner.released();
+            }
+            if inner.medium.facts(self.inode).links == 0 {
+                inner.touch(Thing::Numbers, How::Changes);
+            }
             let Inner { files, medium, .. } = &mut *inner;
             files.close(self.number, &Holder::Process(self.process.number), medium);
         }
@@ -272,6 +299,7 @@ impl<L: Send + 'static> SimulatedHandle<L> {
                 inner.critical = Some(self.process.number);
                 inner.weather.full |= inner.weather.fill > 0 && inner.random.chance(300_000);
             }
+            inner.touch(Thing::Bytes(self.inode), How::Changes);
             inner.medium.write(self.inode, &bytes[..count], offset);
             Ok(count)
         })
@@ -296,7 +324,8 @@ fn act_after<L: Send, T>(
     need: Need,
     call: impl FnOnce(&mut Inner<L>) -> io::Result<T>,
 ) -> io::Result<T> {
-    let Some(turn) = process.turn_after(time) else {
+    let pace = if need == Need::Looking { Pace::Same } else { Pace::Step };
+    let Some(turn) = process.turn_for(time, pace) else {
         return Err(io::Error::other("the process was killed"));
     };
     let mut inner: MutexGuard<'_, Inner<L>> = turn;
@@ -328,7 +357,7 @@ fn trouble<L>(inner: &mut Inner<L>, need: Need) -> Option<io::Error> {
 fn need(how: Open) -> Need {
     match how {
         Open::CreateNew | Open::ReadWrite => Need::Room,
-        Open::Read | Open::Append | Open::Directory => Need::Reading,
+        Open::Read | Open::Append | Open::Directory => Need::Looking,
     }
 }
 
@@ -340,12 +369,14 @@ fn open<L: Send + 'static>(
     how: Open,
 ) -> io::Result<Box<dyn Handle>> {
     let found = match name {
-        Some(name) => inner.medium.find(directory, name),
+        Some(name) => find(inner, directory, name),
         None => Ok(directory),
     };
     let inode = match (how, found, name) {
         (Open::CreateNew, Ok(_), _) => return Err(ErrorKind::AlreadyExists.into()),
         (Open::CreateNew | Open::ReadWrite, Err(_), Some(name)) => {
+            inner.touch(Thing::Names(directory), How::Changes);
+            inner.touch(Thing::Numbers, How::Changes);
             inner.medium.create(directory, name, true)?
         }
         (_, found, _) => found?,
@@ -355,12 +386,22 @@ fn open<L: Send + 'static>(
         (Open::Append | Open::ReadWrite, true) => return Err(ErrorKind::IsADirectory.into()),
         _ => {}
     }
-    let number = inner.files.open(inode, process.number, &inner.medium);
+    let number = inner.files.open(inode, process.number, &mut inner.medium);
     Ok(Box::new(SimulatedHandle { process: process.clone(), number, inode, how }))
 }
 
+fn find<L>(inner: &mut Inner<L>, directory: Inode, name: &str) -> io::Result<Inode> {
+    inner.touch(Thing::Names(directory), How::Looks);
+    inner.medium.find(directory, name)
+}
+
+fn rename<L>(inner: &mut Inner<L>, directory: Inode, from: &str, to: &str) -> io::Result<()> {
+    inner.touch(Thing::Names(directory), How::Changes);
+    inner.medium.rename(directory, from, to)
+}
+
 /// Splits a path into the directory that it is in and its name there; the root has no name.
-fn resolve<'p, L>(inner: &Inner<L>, path: &'p Path) -> io::Result<(Inode, Option<&'p str>)> {
+fn resolve<'p, L>(inner: &mut Inner<L>, path: &'p Path) -> io::Result<(Inode, Option<&'p str>)> {
     let mut place = (ROOT, None);
     for component in path.components() {
         let name = match component {
@@ -369,7 +410,7 @@ fn resolve<'p, L>(inner: &Inner<L>, path: &'p Path) -> io::Result<(Inode, Option
             Component::ParentDir | Component::Prefix(_) => panic!("BUG: {path:?} goes up"),
         };
         if let Some(above) = place.1 {
-            place.0 = inner.medium.find(place.0, above)?;
+            place.0 = find(inner, place.0, above)?;
         }
         place.1 = Some(name);
     }
@@ -378,7 +419,8 @@ fn resolve<'p, L>(inner: &Inner<L>, path: &'p Path) -> io::Result<(Inode, Option
     Ok(place)
 }
 
-fn stat<L>(inner: &Inner<L>, inode: Inode) -> Stat {
+fn stat<L>(inner: &mut Inner<L>, inode: Inode) -> Stat {
+    inner.touch(Thing::Bytes(inode), How::Looks);
     let facts = inner.medium.facts(inode);
     Stat {
         inode,

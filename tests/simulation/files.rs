@@ -37,7 +37,7 @@ pub struct Files {
 
 impl Files {
     /// Opens a file on behalf of a process.
-    pub fn open(&mut self, inode: Inode, process: u64, medium: &Medium) -> u64 {
+    pub fn open(&mut self, inode: Inode, process: u64, medium: &mut Medium) -> u64 {
         self.opened += 1;
         let file = OpenFile {
             inode,
@@ -66,6 +66,11 @@ impl Files {
         });
         self.get(number).lock = taken.then_some(kind);
         taken
+    }
+
+    /// Whether a lock lives in an open file.
+    pub fn is_locked(&self, number: u64) -> bool {
+        self.open.get(&number).is_some_and(|file| file.lock.is_some())
     }
 
     /// Unlocks, for everybody who holds the open file.

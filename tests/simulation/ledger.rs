@@ -17,6 +17,8 @@ pub struct Wanted {
     pub acknowledged: Option<u64>,
     /// The turn in which its end was acknowledged to whoever wrote it.
     pub ended: Option<u64>,
+    /// The turn in which it was acknowledged that it was removed.
+    pub gone: Option<u64>,
     /// The jobs it came with, all or nothing.
     pub batch: Option<usize>,
 }
@@ -35,7 +37,11 @@ pub struct Ledger {
     pub seed: u64,
     /// Whether bytes that were not synced may be lost.
     pub tears: bool,
+    /// Whether segments are small from the start.
+    pub is_small: bool,
     pub wanted: BTreeMap<JobId, Wanted>,
+    /// The jobs whose removal was decided, whether it was written down or not.
+    pub removed: BTreeSet<JobId>,
     pub batches: Vec<Vec<JobId>>,
     /// The claims that workers decided, whether they were written down or not.
     pub claims: BTreeMap<Claim, JobId>,
@@ -49,9 +55,19 @@ impl Ledger {
     pub fn want(&mut self, ids: &[JobId]) {
         let batch = (ids.len() > 1).then_some(self.batches.len());
         for id in ids {
-            self.wanted.entry(id.clone()).or_default().batch = batch;
+            let wanted = self.wanted.entry(id.clone()).or_default();
+            // Who chooses an id may choose that of a job that was removed.
+            (wanted.batch, wanted.gone) = (batch, None);
         }
         self.batches.extend(batch.map(|_| ids.to_vec()));
+    }
+
+    /// Notes that jobs were asked for one by one, and all acknowledged before anything else.
+    pub fn want_each(&mut self, ids: &[JobId]) {
+        for id in ids {
+            self.want(std::slice::from_ref(id));
+            self.wanted.get_mut(id).unwrap().acknowledged = Some(0);
+        }
     }
 
     /// Counts something that happened.
@@ -64,6 +80,12 @@ impl Ledger {
         for (id, wanted) in &self.wanted {
             let before = |turn: Option<u64>| turn.is_some_and(|turn| turn < since);
             let job = node.job(id);
+            if before(wanted.gone) && job.is_some() {
+                return Err(format!("what was removed stays away: {id} is back"));
+            }
+            if self.removed.contains(id) {
+                continue;
+            }
             if before(wanted.acknowledged) && job.is_none() {
                 return Err(format!("acknowledged is present: {id} is missing"));
             }
@@ -72,7 +94,8 @@ impl Ledger {
             }
         }
         for ids in &self.batches {
-            let present = ids.iter().filter(|id| node.job(id).is_some()).count();
+            let is_present = |id: &JobId| node.job(id).is_some() || self.removed.contains(id);
+            let present = ids.iter().filter(|id| is_present(id)).count();
             if present != 0 && present != ids.len() {
                 return Err(format!("all or nothing: {present} of {ids:?} are present"));
             }
@@ -113,7 +136,10 @@ impl Ledger {
 
     /// Checks that every run that was begun has its claim among those that count in the log.
     pub fn check_claims(&self, counted: &BTreeSet<Claim>) -> Result<(), Broken> {
-        match self.runs.iter().find(|run| !counted.contains(&run.claim)) {
+        let is_removed =
+            |claim: &Claim| self.claims.get(claim).is_some_and(|id| self.removed.contains(id));
+        let is_known = |run: &&Run| counted.contains(&run.claim) || is_removed(&run.claim);
+        match self.runs.iter().find(|run| !is_known(run)) {
             Some(run) => Err(format!("a run follows its claim: {} is not in the log", run.claim)),
             None => Ok(()),
         }

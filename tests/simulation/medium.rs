@@ -6,7 +6,9 @@
 //! wholly or not at all, and writing a block anew never harms the bytes in it that stay the same.
 //! Knows no process, no lock and no log.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod outage;
+
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 
 use crate::pages::{Pages, Snapshot};
@@ -58,6 +60,15 @@ pub struct Medium {
     pending: Vec<(Inode, u64, Change)>,
     changes: u64,
     births: i128,
+    /// Pages of files that are gone, which a disk may show where a page was never written.
+    freed: Vec<Vec<u8>>,
+    /// How often each kind of survival was seen.
+    pub sampled: BTreeMap<&'static str, u64>,
+}
+
+/// Counts something that was seen.
+pub fn count(sampled: &mut BTreeMap<&'static str, u64>, what: &'static str) {
+    *sampled.entry(what).or_default() += 1;
 }
 
 /// A sync that has begun.
@@ -87,6 +98,8 @@ impl Medium {
             pending: Vec::new(),
             changes: 0,
             births: 0,
+            freed: Vec::new(),
+            sampled: BTreeMap::new(),
         };
         medium.insert(ROOT, Content::Directory(BTreeMap::new()));
         medium
@@ -166,8 +179,11 @@ impl Medium {
             Change::Unlink { .. } => false,
         });
         // A power cut may bring such a name back, and the file with it.
-        if !on_stable && !pending {
-            self.nodes.remove(&inode);
+        if !on_stable
+            && !pending
+            && let Some(node) = self.nodes.remove(&inode)
+        {
+            self.free(&node.content);
         }
     }
 
@@ -265,8 +281,11 @@ impl Medium {
     }
 
     /// How many failures a file had, for an open file to remember. One that nobody was told of is yet to be told.
-    pub fn errors_told(&self, inode: Inode) -> u64 {
+    pub fn errors_told(&mut self, inode: Inode) -> u64 {
         let node = &self.nodes[&inode];
+        if node.errors > 0 && node.told {
+            count(&mut self.sampled, "a file opened after its failed sync was told");
+        }
         node.errors - u64::from(node.errors > 0 && !node.told)
     }
 
@@ -276,71 +295,10 @@ impl Medium {
         let news = node.errors > *known;
         if news {
             node.told = true;
+            count(&mut self.sampled, "a failed sync told");
         }
         *known = node.errors;
         news
-    }
-
-    /// What is left if the power is cut now and nothing survives but what was synced.
-    pub fn synced(&self) -> Self {
-        let mut synced = self.clone();
-        synced.lose(0, &mut Random::new(0));
-        synced
-    }
-
-    /// Every file whose name ends so, with its bytes.
-    pub fn contents(&self, ending: &str) -> Vec<(String, &[u8])> {
-        let mut contents = Vec::new();
-        for node in self.nodes.values() {
-            let Content::Directory(names) = &node.content else { continue };
-            for (name, inode) in names.iter().filter(|(name, _)| name.ends_with(ending)) {
-                if let Content::File(pages) = &self.nodes[inode].content {
-                    contents.push((name.clone(), pages.seen()));
-                }
-            }
-        }
-        contents
-    }
-
-    /// Cuts the power: what was not synced survives in part, by chance, and everything else is as it was synced.
-    pub fn cut_power(&mut self, random: &mut Random) {
-        // A power cut may also come when all is written, or nothing.
-        let kept = *random.pick(&[0, 200_000, 500_000, 800_000, 1_000_000]);
-        self.lose(kept, random);
-    }
-
-    fn lose(&mut self, kept: u32, random: &mut Random) {
-        for node in self.nodes.values_mut() {
-            (node.errors, node.told) = (0, false);
-            if let Content::File(pages) = &mut node.content {
-                pages.cut_power(kept, random);
-            }
-        }
-        let mut changes = std::mem::take(&mut self.pending);
-        changes.retain(|_| random.chance(kept));
-        self.settle(changes);
-
-        let mut reached = BTreeSet::from([ROOT]);
-        let mut waiting = vec![ROOT];
-        while let Some(directory) = waiting.pop() {
-            let names = self.stable_names.get(&directory).cloned().unwrap_or_default();
-            for inode in names.values().filter(|inode| reached.insert(**inode)) {
-                if matches!(self.nodes[inode].content, Content::Directory(_)) {
-                    waiting.push(*inode);
-                }
-            }
-        }
-        self.nodes.retain(|inode, _| reached.contains(inode));
-        self.stable_names.retain(|inode, _| reached.contains(inode));
-        for node in self.nodes.values_mut() {
-            node.links = 0;
-        }
-        for (directory, names) in self.stable_names.clone() {
-            for inode in names.values() {
-                self.nodes.get_mut(inode).unwrap().links += 1;
-            }
-            self.nodes.get_mut(&directory).unwrap().content = Content::Directory(names);
-        }
     }
 
     fn change(&mut self, directory: Inode, change: Change) {
@@ -382,28 +340,6 @@ impl Medium {
     /// Any file or directory.
     fn any(&self, random: &mut Random) -> Inode {
         *self.nodes.keys().nth(random.below(self.nodes.len())).unwrap()
-    }
-
-    /// Makes changes of names stable, in their order.
-    fn settle(&mut self, changes: Vec<(Inode, u64, Change)>) {
-        for (directory, _, change) in changes {
-            let Some(names) = self.stable_names.get_mut(&directory) else { continue };
-            match change {
-                Change::Link { name, inode } => {
-                    names.insert(name, inode);
-                }
-                Change::Unlink { name } => {
-                    names.remove(&name);
-                }
-                Change::Rename { from, to, inode } => {
-                    // Another file may have the old name, where the change that gave it up was lost.
-                    if names.get(&from) == Some(&inode) {
-                        names.remove(&from);
-                    }
-                    names.insert(to, inode);
-                }
-            }
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a power cut leaves, over many seeds: only what may be left, and everything that may be.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::pages::SECTOR;
 
@@ -202,4 +204,24 @@ fn directories_that_were_not_synced_vanish_with_what_is_in_them() {
     assert_eq!(outcomes(&medium, look), [None, Some(true)].into());
     medium.sync(ROOT);
     assert_eq!(outcomes(&medium, look), [Some(true)].into());
+}
+
+#[test]
+fn where_a_page_was_never_written_there_may_be_a_page_of_a_file_that_is_gone() {
+    let (mut medium, _) = synced(b"");
+    let gone = medium.create(ROOT, "gone", true).unwrap();
+    medium.write(gone, &[7; PAGE], None);
+    medium.sync(gone);
+    medium.unlink(ROOT, "gone").unwrap();
+    medium.sync(ROOT);
+    medium.forget(gone);
+    let log = medium.find(ROOT, "log").unwrap();
+    medium.write(log, &[1; 2 * PAGE], None);
+    let left = outcomes(&medium, |m| bytes(m, "log").unwrap());
+    assert!(left.contains([[7; PAGE], [1; PAGE]].as_flattened()));
+    assert!(left.contains([[0; PAGE], [1; PAGE]].as_flattened()));
+
+    medium.sync(log);
+    let left = outcomes(&medium, |m| bytes(m, "log").unwrap());
+    assert_eq!(left, [vec![1; 2 * PAGE]].into());
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::medium::count;
 use crate::random::Random;
 
 /// The least that is written in one piece, in bytes. Devices promise 512; less makes more of the short lines torn.
@@ -146,36 +147,100 @@ impl Pages {
         }
     }
 
+    /// The bytes that are left if the power is cut now and nothing survives but what was synced.
+    pub fn synced(&self) -> &[u8] {
+        &self.stable[..self.stable.len().min(self.stable_len)]
+    }
+
     /// Cuts the power: of each page that was not synced survives all, nothing or some sectors, with `kept` millionths for
-    /// all; and of the size any between the old and the new one.
-    pub fn cut_power(&mut self, kept: u32, random: &mut Random) {
+    /// all; and of the size any between the old and the new one. Where a page was never written there are zeros, or one of
+    /// the `freed` pages. Says whether anything reads otherwise than before.
+    pub fn cut_power(
+        &mut self,
+        kept: u32,
+        freed: &[Vec<u8>],
+        random: &mut Random,
+        sampled: &mut BTreeMap<&'static str, u64>,
+    ) -> bool {
         let torn = if kept == 0 { 0 } else { *random.pick(&[0, 0, 300_000]) };
         // The end may be there and what stands before it not, which is the worst to find out.
         let only_end = kept > 0 && random.chance(300_000);
         let dirty = std::mem::take(&mut self.dirty);
         let last = dirty.keys().next_back().copied();
+        let (old, mut stored, mut lost) = (self.stable.len(), Vec::new(), Vec::new());
         for (number, write) in dirty {
-            if only_end {
-                if Some(number) == last || random.chance(500_000) {
+            let Range { start, end } = self.range(number);
+            let stays = match only_end {
+                true => Some(number) == last || random.chance(500_000),
+                false if random.chance(torn) => {
+                    count(sampled, "a page torn");
+                    for start in (start..end).step_by(SECTOR).filter(|_| random.chance(500_000)) {
+                        let sector = self.seen[start..(start + SECTOR).min(end)].to_vec();
+                        self.store(start, &sector);
+                    }
+                    continue;
+                }
+                false => random.chance(kept),
+            };
+            match stays {
+                true => {
                     self.store_page(number, write);
+                    stored.push(start..end);
                 }
-            } else if random.chance(torn) {
-                let Range { start, end } = self.range(number);
-                for start in (start..end).step_by(SECTOR).filter(|_| random.chance(500_000)) {
-                    let sector = self.seen[start..(start + SECTOR).min(end)].to_vec();
-                    self.store(start, &sector);
-                }
-            } else if random.chance(kept) {
-                self.store_page(number, write);
+                false => lost.push(start..end),
             }
         }
+        let grown = self.stable_len;
         self.stable_len = match only_end {
             true => self.seen.len(),
             false => self.size_left(kept, random),
         };
         self.stable.resize(self.stable_len, 0);
+        for range in lost.iter().filter(|range| range.start >= old && range.end <= self.stable_len)
+        {
+            if !freed.is_empty() {
+                count(sampled, "a stale page");
+                self.stable[range.clone()].copy_from_slice(&random.pick(freed)[..range.len()]);
+            }
+        }
+        self.look_at_pages(&stored, &lost, grown, sampled);
+        let changed = self.seen != self.stable;
         self.seen = self.stable.clone();
         self.stored.clear();
+        changed
+    }
+
+    /// Counts in which ways the pages that were stored fit to those that were lost, and to the size that was `grown` from.
+    fn look_at_pages(
+        &self,
+        stored: &[Range<usize>],
+        lost: &[Range<usize>],
+        grown: usize,
+        sampled: &mut BTreeMap<&'static str, u64>,
+    ) {
+        let len = self.stable_len;
+        let is_in = |range: &Range<usize>| range.start < len;
+        let earlier = lost.first().map_or(usize::MAX, |range| range.start);
+        for (what, is_seen) in [
+            ("a page kept", !stored.is_empty()),
+            ("a page lost", !lost.is_empty()),
+            (
+                "a later page without an earlier one",
+                stored.iter().any(|range| range.start > earlier && is_in(range)),
+            ),
+            (
+                "a size without its data",
+                len > grown && lost.iter().any(|range| range.end > grown && is_in(range)),
+            ),
+            (
+                "data without its size",
+                len < self.seen.len() && stored.iter().any(|range| range.end > len),
+            ),
+        ] {
+            if is_seen {
+                count(sampled, what);
+            }
+        }
     }
 
     /// The size after a power cut: any between the old and the new one.

@@ -58,7 +58,10 @@ pub fn pass(process: &Member) -> Result<(), Trouble> {
     }
     compare(process, &mut store)?;
     let log = store.place().log_dir(store.place().node().unwrap());
-    let counted = counted_claims(store.disk().as_ref(), &log)?;
+    let mut counted = lines_that_count(process, store.disk().as_ref(), &log)?;
+    // Of the jobs in a base, the runs stand with the job.
+    let runs = store.own().unwrap().jobs().flat_map(|job| &job.runs);
+    counted.extend(runs.map(|run| run.claim.clone()));
     let outcome = process.machine.lock().ledger.check_claims(&counted);
     if let Err(broken) = outcome {
         process.wrong(broken);
@@ -66,17 +69,20 @@ pub fn pass(process: &Member) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// The claims of all lines that count, found without the fold.
-fn counted_claims(disk: &dyn Disk, log: &Path) -> Result<BTreeSet<Claim>, Trouble> {
+/// The claims of all lines that count, found without the fold. Counts why each segment was begun.
+fn lines_that_count(
+    process: &Member,
+    disk: &dyn Disk,
+    log: &Path,
+) -> Result<BTreeSet<Claim>, Trouble> {
     let directory = disk.open(log, Open::Directory)?;
-    let mut numbers: Vec<u64> = directory
-        .names()?
-        .iter()
-        .filter_map(|name| match SegmentName::parse(name) {
-            Some(SegmentName::Segment(number)) => Some(number),
-            _ => None,
-        })
-        .collect();
+    let (mut numbers, mut base) = (Vec::new(), 0);
+    for name in directory.names()?.iter().filter_map(|name| SegmentName::parse(name)) {
+        match name {
+            SegmentName::Segment(number) => numbers.push(number),
+            SegmentName::Base(_, last) => base = base.max(last),
+        }
+    }
     numbers.sort_unstable_by(|a, b| b.cmp(a));
     let (mut claims, mut end) = (BTreeSet::new(), u64::MAX);
     for number in numbers {
@@ -84,7 +90,10 @@ fn counted_claims(disk: &dyn Disk, log: &Path) -> Result<BTreeSet<Claim>, Troubl
         let lines = segment::cut(&segment::read_range(file.as_ref(), 0, end)?, 0);
         for placed in &lines.good {
             match &placed.record.event {
-                Event::Segment(header) => end = header.prev.as_ref().map_or(0, |prev| prev.len),
+                Event::Segment(header) => {
+                    end = header.prev.as_ref().map_or(0, |prev| prev.len);
+                    process.machine.lock().ledger.count(begun(&header.why));
+                }
                 Event::Claimed(claimed) => {
                     claims.insert(claimed.claim.clone());
                 }
@@ -92,5 +101,22 @@ fn counted_claims(disk: &dyn Disk, log: &Path) -> Result<BTreeSet<Claim>, Troubl
             }
         }
     }
+    if base > 0 {
+        process.machine.lock().ledger.count("a base at the end");
+    }
     Ok(claims)
+}
+
+/// What to count where a segment was begun for this reason.
+fn begun(why: &str) -> &'static str {
+    match why {
+        "first" => "a segment begun as the first",
+        "size" => "a segment begun by size",
+        "config" => "a segment begun by configuration",
+        "compact" => "a segment begun to compact",
+        "boot" => "a segment begun by boot",
+        "torn" => "a segment begun behind a torn one",
+        "fsync_error" => "a segment begun behind a failed sync",
+        _ => "a segment begun for another reason",
+    }
 }

@@ -58,10 +58,10 @@ fn work(process: &Member) -> Result<(), Trouble> {
         }
         worker.release_unknown()?;
         worker.finish_ended()?;
-        if mood < 3 && !calm {
+        if (mood < 3 && !calm) || (calm && process.slot() >= crate::LAST_SLOTS) {
             return worker.stop();
         }
-        if mood > 97 {
+        if mood > 94 {
             worker.store.write_checkpoint();
         }
         let begun = worker.runs.len() < SLOTS && worker.claim()?;
@@ -102,7 +102,11 @@ impl Worker<'_> {
     fn claim(&mut self) -> Result<bool, Trouble> {
         let disk = std::sync::Arc::clone(self.store.disk());
         if !self.lock.is_in_place(disk.as_ref())? {
-            return Ok(false);
+            // It is dead to others, so it claims nothing more, and ends once its runs have.
+            return match self.runs.is_empty() {
+                true => Err(std::io::Error::other("its lock file is gone").into()),
+                false => Ok(false),
+            };
         }
         let now = self.store.now();
         self.store.ripen(|job| job.due.is_none_or(|due| due <= now));
