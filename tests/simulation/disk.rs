@@ -42,6 +42,8 @@ enum Need {
 
 const INPUT_OUTPUT: i32 = 5;
 const NO_SPACE: i32 = 28;
+/// How long a change of names is likely to be cut short by a power cut: some calls.
+const DELICATE: Duration = Duration::from_micros(50);
 
 /// How many bytes the disk is said to hold.
 const SPACE: u64 = 8192;
@@ -128,7 +130,7 @@ impl<L: Send + 'static> Handle for SimulatedHandle<L> {
         let (sync, time) = self.act(&|| "begin to sync".to_owned(), Need::Nothing, |inner| {
             let time = Duration::from_micros(inner.random.between(0, inner.weather.sync_time));
             if self.how == Open::Append {
-                inner.synced = inner.synced.max(inner.clock + time);
+                inner.delicate = inner.delicate.max(inner.clock + time);
             }
             inner.touch(Thing::Bytes(self.inode), How::Looks);
             inner.touch(Thing::Names(self.inode), How::Looks);
@@ -247,6 +249,7 @@ impl<L: Send + 'static> Handle for SimulatedHandle<L> {
             inner.medium.unlink(self.inode, name)?;
             // The one file that is removed to make room.
             inner.weather.full &= name != "reserve";
+            inner.delicate = inner.delicate.max(inner.clock + DELICATE);
             inner.files.forget(inode, &mut inner.medium);
             Ok(())
         })
@@ -397,6 +400,7 @@ fn find<L>(inner: &mut Inner<L>, directory: Inode, name: &str) -> io::Result<Ino
 
 fn rename<L>(inner: &mut Inner<L>, directory: Inode, from: &str, to: &str) -> io::Result<()> {
     inner.touch(Thing::Names(directory), How::Changes);
+    inner.delicate = inner.delicate.max(inner.clock + DELICATE);
     inner.medium.rename(directory, from, to)
 }
 

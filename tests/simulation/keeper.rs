@@ -11,6 +11,7 @@ use queuectl::store::compact::Idle;
 use queuectl::store::{Store, StoreError};
 
 use crate::process::{self, Member, Trouble};
+use crate::submitter;
 
 /// Lives: one round, then the end.
 pub fn live(process: &Member) {
@@ -94,8 +95,9 @@ fn remove(
     let gone = outcome?;
     let Some(mut inner) = process.turn() else { return Ok(()) };
     let turn = inner.turns;
-    for id in &gone {
-        inner.ledger.count("removed");
+    inner.ledger.count(if gone.is_empty() { "nothing removed" } else { "removed" });
+    // An id that others choose may have been enqueued again meanwhile.
+    for id in gone.iter().filter(|id| !submitter::is_chosen(id)) {
         inner.ledger.wanted.get_mut(id).unwrap().gone.get_or_insert(turn);
     }
     Ok(())

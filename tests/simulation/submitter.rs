@@ -7,6 +7,14 @@ use queuectl::store::{Enqueue, Store, StoreError};
 
 use crate::process::{self, Member, Trouble};
 
+/// How ids begin that several choose.
+const CHOSEN: &str = "chosen-";
+
+/// Whether several may choose this id.
+pub fn is_chosen(id: &JobId) -> bool {
+    id.as_str().starts_with(CHOSEN)
+}
+
 /// Lives: one verb, then the end.
 pub fn live(process: &Member) {
     process::end(process, submit(process));
@@ -59,7 +67,7 @@ fn chosen(process: &Member, store: &mut Store) -> Result<(), Trouble> {
         let mut inner = process.machine.lock();
         (inner.random.below(4), inner.random.chance(700_000))
     };
-    let id = JobId::new(&format!("chosen-{number}")).unwrap();
+    let id = JobId::new(&format!("{CHOSEN}{number}")).unwrap();
     let on_conflict = if keep { OnConflict::Keep } else { OnConflict::Fail };
     enqueue(process, store, vec![id], true, on_conflict)
 }

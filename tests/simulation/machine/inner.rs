@@ -55,8 +55,8 @@ pub struct Inner<L> {
     /// The process to which something has just happened that nobody else knows of: it wrote less than it wanted, or was told
     /// that a sync failed. Most of what a kill can do, it does now.
     pub critical: Option<u64>,
-    /// The moment at which the last sync of appended lines that has begun is done.
-    pub synced: Duration,
+    /// The moment up to which something is under way that a power cut may undo: a sync of appended lines, a change of names.
+    pub delicate: Duration,
     /// Turns so far.
     pub turns: u64,
     /// How often the power was cut.
@@ -98,7 +98,7 @@ impl<L> Inner<L> {
             hand: Arc::new(AtomicI64::new(EPOCH)),
             clock: Duration::ZERO,
             critical: None,
-            synced: Duration::ZERO,
+            delicate: Duration::ZERO,
             turns: 0,
             cuts: 0,
             boot: 1,
@@ -269,8 +269,8 @@ impl<L> Inner<L> {
             self.note(number, || "is killed".to_owned(), 2);
             self.bury(number);
         }
-        // Most of what a power cut can do, it does while somebody waits for a sync.
-        let cut = if self.clock <= self.synced { 8 * self.weather.cut } else { self.weather.cut };
+        // Most of what a power cut can do, it does then.
+        let cut = if self.clock <= self.delicate { 8 * self.weather.cut } else { self.weather.cut };
         if self.random.chance(cut) {
             self.cut_power();
         }
