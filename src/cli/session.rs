@@ -20,10 +20,11 @@ use crate::store::clock::Clock;
 use crate::store::disk::Disk;
 use crate::store::ids::Ids;
 use crate::store::machine::Environment;
+use crate::store::node::NodeError;
 use crate::store::presence::{self, Liveness};
 use crate::store::real_disk::RealDisk;
 use crate::store::replay::Damage;
-use crate::store::{Setting, Store};
+use crate::store::{Setting, Store, StoreError};
 
 /// The queue that this call is about.
 pub(super) struct Session {
@@ -52,6 +53,7 @@ impl Session {
         })?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let environment = Environment::of_this_process(disk.as_ref());
+        let environment = environment.map_err(|error| StoreError::from(NodeError::from(error)))?;
         let rehearsed = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let clock = match rehearsed("QUEUECTL_TEST_NOW").map(|moment| moment.parse()) {
             Some(Ok(moment)) => Clock::Fixed(moment),

@@ -32,20 +32,22 @@ const UNNAMED: &str = "unnamed";
 
 impl Environment {
     /// What this process was started with.
-    pub fn of_this_process(disk: &dyn Disk) -> Self {
+    ///
+    /// Errors: where the id of the machine is there and cannot be read.
+    pub fn of_this_process(disk: &dyn Disk) -> Result<Self, FileError> {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|p| p.is_absolute());
         let node = variable("QUEUECTL_NODE").map(|node| node.to_string_lossy().into_owned());
         // A pinned node needs no machine.
-        let machine_id = if node.is_none() { machine_id(disk) } else { None };
-        Environment {
+        let machine_id = if node.is_none() { machine_id(disk)? } else { None };
+        Ok(Environment {
             node,
             machine_id,
             state_home: absolute("XDG_STATE_HOME"),
             home: absolute("HOME"),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             uid: rustix::process::geteuid().as_raw(),
-        }
+        })
     }
 
     /// The machine as it names a directory under `local/`: 8 hex digits. Makes nothing.
@@ -105,10 +107,18 @@ impl Environment {
 }
 
 /// The id the system gave the machine, if it is one: containers have an empty file or a placeholder.
-fn machine_id(disk: &dyn Disk) -> Option<String> {
-    let content = small_file::read(disk, Path::new("/etc/machine-id")).ok()??;
-    let id = String::from_utf8(content).ok()?.trim().to_owned();
-    (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
+///
+/// Errors: where it cannot be read for once. Taken for a machine without one, this would write as another node, whose
+/// jobs nobody here would ever run.
+fn machine_id(disk: &dyn Disk) -> Result<Option<String>, FileError> {
+    let content = match small_file::read(disk, Path::new("/etc/machine-id")) {
+        // Who may not read it never may.
+        Err(error) if error.source.kind() == std::io::ErrorKind::PermissionDenied => None,
+        other => other?,
+    };
+    let id = content.and_then(|content| String::from_utf8(content).ok());
+    let id = id.map(|id| id.trim().to_owned());
+    Ok(id.filter(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())))
 }
 
 /// 8 hex digits. The machine id itself is nobody else's business (machine-id(5)), and 32 bits don't give it away.
@@ -157,7 +167,7 @@ mod tests {
 
     #[test]
     fn this_process_is_somewhere() {
-        let environment = Environment::of_this_process(&RealDisk);
+        let environment = Environment::of_this_process(&RealDisk).unwrap();
         assert!(!environment.host.is_empty());
         assert_eq!(environment.uid, rustix::process::geteuid().as_raw());
     }
