@@ -1,15 +1,14 @@
 //! System calls that fail, once and for ever: whatever fails, the exit code says how it went, the message says what and
 //! where, and nothing that was acknowledged is missing.
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Instant;
 
 use crate::harness::Home;
-use crate::kill::{counted, in_order};
-use crate::rig::{self, Fault, Rigged, Times, What};
+use crate::rig::{self, Rigged, Times, What};
 use crate::scenario::Scenario;
-use crate::tally::{Tally, sample};
-use crate::{has_tools, is_long, verdict};
+use crate::{has_tools, points, verdict};
 
 /// The calls that a disk can fail.
 const CALLS: [&str; 16] = [
@@ -78,42 +77,23 @@ fn try_all(
     check: impl Fn(&Scenario, &[String], &Rigged, &Home) + Sync,
 ) {
     let begun = Instant::now();
-    let most = if is_long() { usize::MAX } else { most };
-    let mut points = Vec::new();
-    for (scenario, counts) in counted(calls) {
-        for (call, (first, last)) in counts {
-            for (turn, (what, times)) in faults.iter().enumerate() {
-                let faults = sample(first, last, most, turn).into_iter().map(|nth| Fault {
-                    call,
-                    what: *what,
-                    nth,
-                    times: *times,
-                });
-                points.extend(faults.map(|fault| (scenario, fault)));
-            }
+    let points = points::plan(calls, faults, most);
+    let tally = points::try_all(&points, |scenario, fault| {
+        let home = Home::new();
+        let before = (scenario.before)(&home);
+        let rigged = rig::run(&home, scenario, fault);
+        // What is no file can't fail so.
+        if rigged.hits.iter().any(|hit| hit.contains("<anon_inode:")) {
+            return false;
         }
-    }
-    in_order(&mut points, calls);
-    let tally = Tally::of(
-        &points,
-        |(scenario, fault)| (scenario.name, fault.call),
-        |(scenario, fault)| format!("{}, {fault}", scenario.name),
-        |(scenario, fault)| {
-            let home = Home::new();
-            let before = (scenario.before)(&home);
-            let rigged = rig::run(&home, scenario, fault);
-            // What is no file can't fail so.
-            if rigged.hits.iter().any(|hit| hit.contains("<anon_inode:")) {
-                return false;
-            }
-            let checked = std::panic::AssertUnwindSafe(|| check(scenario, &before, &rigged, &home));
-            if let Err(panic) = std::panic::catch_unwind(checked) {
-                eprintln!("{}, {fault}: {:#?}\n{:?}", scenario.name, rigged.hits, rigged.done);
-                std::panic::resume_unwind(panic);
-            }
-            !rigged.hits.is_empty()
-        },
-    );
+        let checked = AssertUnwindSafe(|| check(scenario, &before, &rigged, &home));
+        if let Err(panic) = std::panic::catch_unwind(checked) {
+            let name = scenario.name;
+            eprintln!("{name}, {fault}: {:#?}\n{:?}", rigged.hits, rigged.done);
+            std::panic::resume_unwind(panic);
+        }
+        !rigged.hits.is_empty()
+    });
     tally.conclude(title, begun);
 }
 
@@ -121,7 +101,7 @@ fn try_all(
 #[track_caller]
 pub fn assert_told(scenario: &Scenario, home: &Home, Rigged { done, hits }: &Rigged) {
     assert!(EXIT_CODES.contains(&done.code), "exit code {}", done.code);
-    for word in ["panicked", "BUG"] {
+    for word in ["panicked", "BUG:"] {
         assert!(!done.stderr.contains(word), "{}: {}", scenario.name, done.stderr);
     }
     // Nothing can be told where stderr is what fails.

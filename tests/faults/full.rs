@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use crate::errors::assert_told;
 use crate::harness::{Done, Home};
+use crate::points::sample;
 use crate::rig::Rigged;
 use crate::scenario::{self, Scenario, Threads};
-use crate::tally::{Tally, sample};
+use crate::tally::Tally;
 use crate::{has_tools, is_long, verdict};
 
 /// Less than any line of a log has, but more than any job prints.

@@ -8,7 +8,7 @@
 #[expect(dead_code, reason = "the harness of the verbs, of which the rigs need a part")]
 mod harness;
 
-mod order;
+mod points;
 mod rig;
 mod scenario;
 mod tally;
@@ -18,6 +18,7 @@ mod verdict;
 mod errors;
 mod full;
 mod kill;
+mod order;
 
 /// Whether there is time for the long form of the tests: with `QUEUECTL_LONG` set.
 fn is_long() -> bool {

@@ -7,12 +7,13 @@ use std::io::Write as _;
 use crate::harness::Home;
 
 /// A job that marks where it begins and ends, in files that nobody may have made before, and sees whether another run
-/// of it is still there. Its arguments: what it exits with, and what it prints.
+/// of it is still there. Its arguments: what it exits with, and what it prints before it sleeps
+/// a little, so that some are met while they run.
 const JOB: &str = r#"exec 9>>"lock.$QUEUECTL_JOB_ID"
 flock -n 9 || : > "overlap.$QUEUECTL_CLAIM"
 set -C
 : > "begun.$QUEUECTL_JOB_ID.$QUEUECTL_CLAIM"
-[ -z "$2" ] || echo "$2"
+[ -z "$2" ] || { echo "$2"; sleep 0.05; }
 : > "ended.$QUEUECTL_JOB_ID.$QUEUECTL_CLAIM"
 exit "${1:-0}"
 "#;

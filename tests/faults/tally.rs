@@ -42,11 +42,7 @@ impl Tally {
             for _ in 0..threads {
                 scope.spawn(|| {
                     while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let begun = Instant::now();
                         let tried = std::panic::catch_unwind(AssertUnwindSafe(|| each(point)));
-                        if begun.elapsed().as_millis() > 800 {
-                            eprintln!("slow: {} {:?}", name(point), begun.elapsed());
-                        }
                         let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
                         results.push((point, tried));
                     }
@@ -110,16 +106,4 @@ impl Tally {
         let shown: Vec<_> = self.failures.iter().take(10).map(String::as_str).collect();
         assert!(shown.is_empty(), "{failed} of {tried} failed:\n{}", shown.join("\n\n"));
     }
-}
-
-/// At most so many of the numbers from `first` to `last`, spread evenly. `turn` moves them, so that several samples of one
-/// range meet more of it.
-pub fn sample(first: usize, last: usize, most: usize, turn: usize) -> Vec<usize> {
-    let count = (last + 1).saturating_sub(first);
-    if count <= most {
-        return (first..=last).collect();
-    }
-    let step = count as f64 / most as f64;
-    let offset = (turn as f64 * 0.382).fract();
-    (0..most).map(|index| first + ((index as f64 + offset) * step) as usize).collect()
 }
