@@ -274,3 +274,55 @@ fn a_new_segment_is_synced_before_it_has_its_name_and_its_name_before_anything_c
         }
     }
 }
+
+#[test]
+fn a_base_is_synced_and_named_and_its_name_is_synced_before_what_it_stands_for_goes() {
+    const NAME: &str =
+        "a_base_is_synced_and_named_and_its_name_is_synced_before_what_it_stands_for_goes";
+    if !has_tools(NAME, &["strace"]) {
+        return;
+    }
+    let (_home, trace) = traced("compact");
+    let renames = ["renameat2", "renameat", "rename"];
+    let base = trace.first(&renames, |call| call.text.contains(".base.jsonl\""));
+    let directory = base.path();
+    let name = base.text.split('"').nth(1).expect("a name");
+    let temporary = format!("{directory}/{name}");
+    let written = trace.all(&["write"], |call| call.path() == temporary).last();
+    let written = written.expect("a base that is written");
+    trace.assert_between(written, &["fdatasync", "fsync"], &temporary, base);
+    let goes = |call: &Call| call.path() == directory && call.text.contains(".jsonl\"");
+    let gone: Vec<&Call> = trace.all(&["unlinkat", "unlink"], goes).collect();
+    let gone: Vec<_> = gone.into_iter().filter(|call| !call.text.contains(".tmp\"")).collect();
+    assert!(gone.len() > 1, "it stands for several segments");
+    for call in &gone {
+        trace.assert_between(base, &["fsync"], directory, call);
+    }
+    let last = gone.last().expect("a segment that goes");
+    let synced = trace.all(&["fsync"], |call| call.path() == directory && last.is_before(call));
+    assert!(synced.count() > 0, "that they went is not synced");
+}
+
+#[test]
+fn who_comes_after_a_compaction_that_was_killed_syncs_its_base_before_anything_goes() {
+    const NAME: &str =
+        "who_comes_after_a_compaction_that_was_killed_syncs_its_base_before_anything_goes";
+    if !has_tools(NAME, &["strace"]) {
+        return;
+    }
+    let home = Home::new();
+    let scenario = scenario::named("compact");
+    let _ = (scenario.before)(&home);
+    // Two are of the segment that is begun before, the third is of the base, the fourth of its name.
+    let fault = Fault { call: "fsync", what: What::Kill, nth: 4, times: Times::Once };
+    assert_eq!(rig::run(&home, scenario, &fault).done.code, 137);
+    let (done, trace) = rig::watch_all(&home, scenario, &CALLS);
+    done.ok();
+    let is_segment = |call: &Call| {
+        let name = call.text.split('"').nth(1).unwrap_or_default();
+        name.ends_with(".jsonl") && call.path().contains("/queue/log/")
+    };
+    let gone = trace.first(&["unlinkat", "unlink"], is_segment);
+    let synced = trace.first(&["fsync", "fdatasync"], |call| call.path().ends_with(".base.jsonl"));
+    trace.assert_between(synced, &["fsync"], gone.path(), gone);
+}

@@ -34,7 +34,7 @@ pub struct Scenario {
     pub act: &'static [&'static str],
     /// How many jobs it adds, all or none.
     pub adds: usize,
-    /// Where it ends well: a command, and what that prints then.
+    /// A command, and what that prints once it is done.
     pub proof: Option<(&'static str, &'static str)>,
     /// Whose calls are counted.
     pub threads: Threads,
@@ -50,7 +50,7 @@ pub enum Threads {
 }
 
 /// Everything that is tried.
-pub static ALL: [Scenario; 8] = [
+pub static ALL: [Scenario; 9] = [
     Scenario { name: "found", before: nothing, ..ENQUEUE },
     Scenario { name: "enqueue", ..ENQUEUE },
     Scenario { name: "batch", act: &["enqueue", "--lines", "batch"], adds: BATCH, ..ENQUEUE },
@@ -65,6 +65,7 @@ pub static ALL: [Scenario; 8] = [
     },
     Scenario { name: "rotate, size", before: full_segment, ..ENQUEUE },
     Scenario { name: "rotate, doubt", before: torn_segment, ..ENQUEUE },
+    Scenario { name: "compact", before: sealed_segments, act: &["compact"], adds: 0, ..ENQUEUE },
 ];
 
 const ENQUEUE: Scenario = Scenario {
@@ -115,6 +116,16 @@ fn full_segment(home: &Home) -> Vec<String> {
     nothing(home);
     home.ok("config set segment_size 4KiB");
     vec![enqueue(home, &format!("sh job.sh 0 {}", "x".repeat(3_700)))]
+}
+
+/// Sealed segments, with jobs that are over and one that isn't.
+fn sealed_segments(home: &Home) -> Vec<String> {
+    let mut ids = several_jobs(home);
+    home.ok("config set segment_size 4KiB");
+    home.drain("");
+    home.ok("config set segment_size 5KiB");
+    ids.push(enqueue(home, "sh job.sh"));
+    ids
 }
 
 /// A segment that ends with what somebody was killed over.
