@@ -9,6 +9,7 @@ pub mod columns;
 mod compact;
 mod config;
 mod dlq;
+mod doctor;
 mod edit;
 mod enqueue;
 pub mod error;
@@ -93,6 +94,7 @@ fn perform(session: &mut Session, verb: &Verb) -> Result<Exit, Failure> {
         Verb::Events(args) => events::perform(session, args),
         Verb::Compact(args) => compact::perform(session, args),
         Verb::Init(_) => init::perform(session),
+        Verb::Doctor(args) => doctor::perform(session, args),
     }
 }
 
@@ -117,6 +119,7 @@ fn attempt(verb: &Verb) -> &'static str {
         Verb::Events(_) => "print events",
         Verb::Compact(_) => "compact the log",
         Verb::Init(_) => "make the queue",
+        Verb::Doctor(_) => "look at the queue",
         Verb::Worker(worker) => match worker.verb {
             WorkerVerb::Start(_) => "work on the queue",
             WorkerVerb::Stop(_) => "stop workers",

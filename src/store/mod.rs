@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod clock;
 pub mod compact;
 pub mod disk;
+pub mod doctor;
 mod enqueue;
 mod error;
 #[cfg(test)]

@@ -21,8 +21,10 @@ use super::machine::Environment;
 use super::small_file::{self, FileError, Owner};
 
 mod founding;
+mod identity;
 mod recorded;
 
+pub use identity::Identity;
 use recorded::{Recorded, Standing};
 
 /// A queue directory as this machine sees it.

@@ -9,16 +9,17 @@ use queuectl::cli::args;
 use super::harness::Home;
 use super::verbs::Verb;
 use super::{
-    cancel, compact, config, dlq, edit, enqueue, events, history, init, list, logs, purge, retry,
+    cancel, compact, config, dlq, doctor, edit, enqueue, events, history, init, list, logs, purge, retry,
     run, show, status, wait, worker,
 };
 
 /// The cases of every file of a verb.
-const CASES: [&[Verb]; 18] = [
+const CASES: [&[Verb]; 19] = [
     cancel::VERBS,
     compact::VERBS,
     config::VERBS,
     dlq::VERBS,
+    doctor::VERBS,
     edit::VERBS,
     enqueue::VERBS,
     events::VERBS,

@@ -10,6 +10,7 @@ mod cancel;
 mod compact;
 mod config;
 mod dlq;
+mod doctor;
 mod edit;
 mod enqueue;
 mod events;

@@ -103,6 +103,12 @@ pub fn steady(home: &Home, text: &str) -> String {
     ] {
         text = blot(&text, field);
     }
+    for measure in ["free_bytes", "free_inodes", "max_user_instances", "max_user_watches"]
+        .into_iter()
+        .chain(["woke_after_us", "median_us", "worst_us"])
+    {
+        text = blot(&blot(&text, &format!("{measure}=")), &format!("\"{measure}\":"));
+    }
     text
 }
 

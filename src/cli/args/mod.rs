@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod dlq;
+pub mod doctor;
 pub mod enqueue;
 pub mod jobs;
 pub mod upkeep;
@@ -111,6 +112,7 @@ verbs! {
     Config(config::Config) = "config": "Read and change the configuration",
     Events(jobs::Events) = "events": "Print the event log",
     Compact(upkeep::Compact) = "compact": "Make the log small: drop what is not kept, and sum up the rest",
+    Doctor(doctor::Doctor) = "doctor": "Look for what is wrong with the queue",
     Init(Init) = "init": "Make the queue's directory, which the first enqueue does too",
 }
 

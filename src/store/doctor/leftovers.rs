@@ -1,0 +1,145 @@
+//! What stands in the directory and belongs to nothing: half-made files, copies that sync tools made, output of jobs
+//! that are gone.
+//!
+//! Judges by names alone.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use super::{Check, counted, names};
+use crate::store::Store;
+use crate::store::disk::{Disk, Open};
+use crate::store::layout;
+use crate::store::replay::View;
+use crate::store::segment::SegmentName;
+
+impl Store {
+    /// Looks for files that somebody began and did not finish.
+    pub(super) fn check_temporary_files(&self) -> Check {
+        let mut check = Check::new("temporary_files");
+        for path in self.temporary_files() {
+            let len = self.disk.stat(&path).map_or(0, |stat| stat.len);
+            check.note(
+                &path,
+                format!("{len} bytes that somebody began to write, and did not finish"),
+            );
+        }
+        check.hint = (!check.found.is_empty())
+            .then_some("queuectl doctor --repair removes those that nobody writes");
+        check
+    }
+
+    /// Temporary files of this machine.
+    pub(in crate::store) fn temporary_files(&self) -> Vec<PathBuf> {
+        let place = &self.place;
+        let mut directories =
+            vec![place.root().to_owned(), place.local(), place.run_dir(), place.cache_dir()];
+        directories.extend(place.node().map(|node| place.log_dir(node)));
+        let mut found = Vec::new();
+        for directory in directories {
+            let inside = names(self.disk.as_ref(), &directory).unwrap_or_default();
+            let mine =
+                inside.into_iter().filter(|name| name.ends_with(".tmp") && !is_of_a_tool(name));
+            found.extend(mine.map(|name| directory.join(name)));
+        }
+        found
+    }
+
+    /// Looks for copies that sync tools and editors make, which are read by nobody.
+    pub(super) fn check_copies(&self) -> Check {
+        let mut check = Check::new("copies");
+        for path in self.copies() {
+            check.note(&path, "a copy that a sync tool or an editor made; it is read by nobody");
+        }
+        check.hint = (!check.found.is_empty()).then_some(
+            "two machines may write as one node: see that local/ is not synced. doctor --repair moves those of the own log away",
+        );
+        check
+    }
+
+    /// Files and directories that look like a part of the queue, and are none by their names.
+    pub(in crate::store) fn copies(&self) -> Vec<PathBuf> {
+        let (disk, place) = (self.disk.as_ref(), &self.place);
+        let mut found = Vec::new();
+        let logs = place.logs();
+        for node in names(disk, &logs).unwrap_or_default() {
+            let log = logs.join(&node);
+            if !layout::is_node(&node) {
+                found.push(log);
+                continue;
+            }
+            found.extend(strangers(disk, &log).into_iter().map(|name| log.join(name)));
+        }
+        for directory in [place.root().to_owned(), layout::locals(place.root()), place.local()] {
+            let inside = names(disk, &directory).unwrap_or_default();
+            let copies = inside.into_iter().filter(|name| is_copy(name));
+            found.extend(copies.map(|name| directory.join(name)));
+        }
+        found
+    }
+
+    /// Looks for output of jobs that the log no longer has.
+    pub(super) fn check_outputs(&self, view: &View) -> Check {
+        let mut check = Check::new("outputs");
+        let directory = self.place.output_dir();
+        let Some(state) = self.place.node().and_then(|node| view.state.node(node)) else {
+            return Check::skipped("outputs", "this machine has written nothing here yet");
+        };
+        let known: HashSet<PathBuf> = state
+            .jobs()
+            .map(|job| {
+                layout::run_files(job.id().as_str(), 0).out.with_extension("").with_extension("")
+            })
+            .collect();
+        let (mut count, mut gone, mut bytes) = (0, 0_u64, 0);
+        for shard in names(self.disk.as_ref(), &directory).unwrap_or_default() {
+            for name in names(self.disk.as_ref(), &directory.join(&shard)).unwrap_or_default() {
+                count += 1;
+                let Some(job) = job_of(&name).map(|job| Path::new(&shard).join(job)) else {
+                    continue;
+                };
+                if !known.contains(&job) {
+                    gone += 1;
+                    let path = directory.join(&shard).join(&name);
+                    bytes += self.disk.stat(&path).map_or(0, |stat| stat.len);
+                }
+            }
+        }
+        check.summary = counted(count, "file", "files");
+        if gone > 0 {
+            let files = counted(gone, "file", "files");
+            check.note(&directory, format!("{files} with {bytes} bytes are of jobs that are gone"));
+        }
+        check
+    }
+}
+
+/// The job's part of the name of a file of a run.
+fn job_of(name: &str) -> Option<&str> {
+    let (rest, ending) = name.rsplit_once('.')?;
+    let (job, run) = rest.rsplit_once('.')?;
+    let is_run = ["out", "err", "in"].contains(&ending) && run.bytes().all(|b| b.is_ascii_digit());
+    is_run.then_some(job)
+}
+
+/// What stands in the directory of a log and is neither of it nor half made by us.
+fn strangers(disk: &dyn Disk, log: &Path) -> Vec<String> {
+    let Ok(directory) = disk.open(log, Open::Directory) else { return Vec::new() };
+    let mut names = directory.names().unwrap_or_default();
+    names.sort();
+    names.retain(|name| SegmentName::parse(name).is_none());
+    names.retain(|name| is_of_a_tool(name) || !name.ends_with(".tmp"));
+    names
+}
+
+/// Whether the name is one that a sync tool or an editor gives.
+fn is_copy(name: &str) -> bool {
+    name.contains(".sync-conflict-")
+        || name.contains("conflicted copy")
+        || name.ends_with('~')
+        || is_of_a_tool(name)
+}
+
+fn is_of_a_tool(name: &str) -> bool {
+    name.starts_with(".syncthing.") || name.starts_with("~syncthing~") || name.starts_with(".~")
+}

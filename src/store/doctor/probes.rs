@@ -1,0 +1,141 @@
+//! What the kernel and the disk really do: a wake-up that is waited for, syncs that are timed.
+//!
+//! Each probe makes one file below `local/` and removes it; where that can't be done it is left out.
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::Check;
+use crate::store::Store;
+use crate::store::disk::{Handle, Open};
+use crate::store::watch::Watch;
+
+/// How long a wake-up may take.
+const WAKE_UP: Duration = Duration::from_secs(2);
+
+/// How many syncs are timed.
+const SYNCS: usize = 11;
+
+/// A sync that takes longer is told of.
+const SLOW: Duration = Duration::from_millis(100);
+
+impl Store {
+    /// Whether workers are told when the log grows, and how soon.
+    pub(super) fn check_wake_up(&self) -> Check {
+        let mut check = Check::new("wake_up");
+        for (name, file) in [
+            ("max_user_instances", "/proc/sys/fs/inotify/max_user_instances"),
+            ("max_user_watches", "/proc/sys/fs/inotify/max_user_watches"),
+        ] {
+            let limit =
+                std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+            check.measured.extend(limit.map(|limit: u64| (name, limit)));
+        }
+        let Some((path, directory)) = self.probe_place() else {
+            check.skipped = Some("nothing can be written there".to_owned());
+            return check;
+        };
+        let hint = "workers look every poll_interval all the same; raise the limits of inotify";
+        let (sender, news) = mpsc::sync_channel(16);
+        let armed = Watch::arm(&[&path], move || {
+            // A full channel already says it.
+            let _ = sender.try_send(());
+        });
+        let watch = match armed {
+            Ok(watch) => watch,
+            Err(error) => {
+                check.note(&path, error.to_string());
+                check.hint = Some(hint);
+                return check;
+            }
+        };
+        let begun = Instant::now();
+        let Some(probe) = Probe::begin(directory) else {
+            check.skipped = Some("nothing can be written there".to_owned());
+            return check;
+        };
+        match news.recv_timeout(WAKE_UP) {
+            Ok(()) => check.measured.push(("woke_after_us", micros(begun.elapsed()))),
+            Err(_) => {
+                let what = format!("a new file in it woke nobody within {} s", WAKE_UP.as_secs());
+                check.note(&path, what);
+                check.hint = Some(hint);
+            }
+        }
+        drop(watch);
+        drop(probe);
+        check
+    }
+
+    /// How long a small append takes to reach stable storage.
+    pub(super) fn check_sync(&self) -> Check {
+        let mut check = Check::new("sync");
+        let probe = self.probe_place().and_then(|(path, place)| Some((path, Probe::begin(place)?)));
+        let Some((path, probe)) = probe else {
+            check.skipped = Some("nothing can be written there".to_owned());
+            return check;
+        };
+        let mut times = Vec::with_capacity(SYNCS);
+        for _ in 0..SYNCS {
+            let begun = Instant::now();
+            if let Err(error) = probe.append_and_sync() {
+                check.fault(&path, format!("a file in it cannot be written and synced: {error}"));
+                return check;
+            }
+            times.push(begun.elapsed());
+        }
+        times.sort();
+        let median = times[SYNCS / 2];
+        check.measured.push(("median_us", micros(median)));
+        check.measured.push(("worst_us", micros(times[SYNCS - 1])));
+        if median > SLOW {
+            let what =
+                format!("a sync takes {} ms, and each enqueue waits for one", median.as_millis());
+            check.note(&path, what);
+        }
+        check
+    }
+
+    /// Where probes go, where there is such a place: a directory in which others seldom write.
+    fn probe_place(&self) -> Option<(PathBuf, Box<dyn Handle>)> {
+        let places = [self.place.cache_dir(), self.place.local()];
+        places.into_iter().find_map(|path| {
+            let directory = self.disk.open(&path, Open::Directory).ok()?;
+            Some((path, directory))
+        })
+    }
+}
+
+/// A file that is removed when this is dropped.
+struct Probe {
+    directory: Box<dyn Handle>,
+    name: String,
+    file: Box<dyn Handle>,
+}
+
+impl Probe {
+    fn begin(directory: Box<dyn Handle>) -> Option<Probe> {
+        let inode = directory.stat().ok()?.inode;
+        // Two doctors at once each have their own.
+        let name = format!(".probe.{}.{inode}.tmp", rustix::process::getpid().as_raw_nonzero());
+        let _ = directory.unlink(&name);
+        let file = directory.open_in(&name, Open::CreateNew).ok()?;
+        Some(Probe { directory, name, file })
+    }
+
+    fn append_and_sync(&self) -> std::io::Result<()> {
+        crate::store::disk::append_all(self.file.as_ref(), &[b'.'; 200])?;
+        self.file.sync_data()
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let _ = self.directory.unlink(&self.name);
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
