@@ -24,7 +24,7 @@ pub struct Segment {
     pub segment: u64,
     /// The boot in which it was begun.
     pub boot: String,
-    /// Why it was begun: `first`, `size`, `config`, `boot`, `torn`, `fsync_error`, `grant`, `compact`.
+    /// Why it was begun: `first`, `size`, `config`, `boot`, `torn`, `fsync_error`, `grant`, `compact`, `repair`.
     pub why: String,
     /// Where the segment before it ends; none in the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]

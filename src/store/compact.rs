@@ -7,6 +7,7 @@
 //!
 //! Decides nothing: what may be dropped, an event has dropped before.
 
+mod salvage;
 mod strange;
 
 use std::collections::BTreeMap;
@@ -178,7 +179,8 @@ impl Compactor {
         last: Option<u64>,
     ) -> Result<Option<Sealed>, StoreError> {
         let path = self.path();
-        let reading = Reading { path: &path, node: &self.node, mark: None, own: true };
+        let reading =
+            Reading { path: &path, node: &self.node, mark: None, own: true, salvage: false };
         let files = open_files(directory, None).map_err(self.failed("read"))?;
         let mut strange = Strange::default();
         let mut watch = |placed: &Placed, bytes: &[u8]| strange.look_at(placed, bytes);
@@ -260,7 +262,8 @@ impl Compactor {
         let files = Files { base: Some(base), segments: BTreeMap::new(), is_all: true };
         let path = self.path();
         // Without the segments behind it, it is read as another node's would be.
-        let reading = Reading { path: &path, node: &self.node, mark: None, own: false };
+        let reading =
+            Reading { path: &path, node: &self.node, mark: None, own: false, salvage: false };
         let mut again = Fold::new(reading);
         again.take(&files).map_err(failed("read back"))?;
         if again.state != sealed.state {
@@ -353,7 +356,7 @@ impl Compactor {
     }
 
     /// Takes the lock that keeps two compactions apart; none where another has it.
-    fn lock(&self) -> Result<Option<Box<dyn Handle>>, StoreError> {
+    pub(super) fn lock(&self) -> Result<Option<Box<dyn Handle>>, StoreError> {
         let path = self.place.local();
         let failed = |action| StoreError::io(action, &path);
         let local = self.disk.open(&path, Open::Directory).map_err(failed("open"))?;

@@ -81,6 +81,11 @@ pub trait Disk: Send + Sync {
     /// Makes one directory with mode 0700. Errors: `AlreadyExists` where something is there.
     fn create_directory(&self, path: &Path) -> io::Result<()>;
 
+    /// Moves a file to another directory; durably once both directories are synced. Errors: `AlreadyExists` where the new name is taken.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        copy_and_unlink(self, from, to)
+    }
+
     /// Says what is at the path, following symbolic links.
     fn stat(&self, path: &Path) -> io::Result<Stat>;
 
@@ -170,6 +175,28 @@ pub trait Handle: Send + Sync {
 
     /// The descriptor, to hand to a child; none where there is no real file.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// Moves a file where that can't be done in one call. A crash in between leaves both, of which the first is whole.
+pub fn copy_and_unlink<D: Disk + ?Sized>(disk: &D, from: &Path, to: &Path) -> io::Result<()> {
+    const STEP: usize = 1 << 20;
+    let (Some(above), Some(name)) = (from.parent(), from.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let (old, new) = (disk.open(from, Open::Read)?, disk.open(to, Open::CreateNew)?);
+    let (mut buffer, mut at) = (vec![0; STEP], 0);
+    loop {
+        match old.read_at(&mut buffer, at)? {
+            0 => break,
+            count => append_all(new.as_ref(), &buffer[..count])?,
+        }
+        at = new.stat()?.len;
+    }
+    new.sync_all()?;
+    if let Some(above) = to.parent() {
+        disk.open(above, Open::Directory)?.sync_all()?;
+    }
+    disk.open(above, Open::Directory)?.unlink(&name.to_string_lossy())
 }
 
 /// Appends all the bytes, in as few calls as the system takes.

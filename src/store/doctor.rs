@@ -195,7 +195,7 @@ impl Store {
         Ok(Report { checks, condition, missing })
     }
 
-    /// Looks at the own log; where something seems wrong, once more while nobody can write.
+    /// Looks at the own log; where something seems wrong, once more while nobody can append or compact.
     fn survey_own(&self, node: &str) -> io::Result<Survey> {
         let path = self.place.log_dir(node);
         let look = || self.survey(&path, node, self.read_mark());
@@ -203,21 +203,24 @@ impl Store {
         if first.is_clean() {
             return Ok(first);
         }
-        let Some(directory) = self.hold_still(&path) else { return Ok(first) };
+        let held = [path.clone(), self.place.local().join("compact.lock")];
+        let held: Vec<_> = held.iter().filter_map(|path| self.hold_still(path)).collect();
         let second = look();
-        // Unlocked before the close: a child between fork and exec may hold a copy.
-        let _ = directory.unlock();
+        for handle in &held {
+            // Unlocked before the close: a child between fork and exec may hold a copy.
+            let _ = handle.unlock();
+        }
         second
     }
 
-    /// Keeps appenders out for as long as the handle is locked; none where that can't be had.
-    fn hold_still(&self, path: &Path) -> Option<Box<dyn Handle>> {
-        let directory = self.disk.open(path, Open::Directory).ok()?;
+    /// Keeps out whoever locks this file or directory, for as long as the handle is locked; none where that can't be had.
+    pub(super) fn hold_still(&self, path: &Path) -> Option<Box<dyn Handle>> {
+        let file = self.disk.open(path, Open::Read).ok()?;
         let mut waited = Duration::ZERO;
         let pause = Duration::from_millis(2);
         while waited < PATIENCE {
-            if directory.try_lock(Lock::Shared).ok()? {
-                return Some(directory);
+            if file.try_lock(Lock::Shared).ok()? {
+                return Some(file);
             }
             self.disk.pause(pause);
             waited += pause;

@@ -25,6 +25,7 @@ pub mod presence;
 pub mod progress;
 mod read;
 pub mod real_disk;
+pub mod repair;
 pub mod replay;
 pub mod reserve;
 mod rollback;
@@ -317,7 +318,13 @@ impl Store {
                 settled.inspect_err(|error| noting(self.disk.as_ref(), &self.place, error))?;
             let mark = locked.mark().map_err(StoreError::io("read the mark in", &path))?;
             let mark = mark.filter(|mark| mark.node == node);
-            let reading = Reading { path: &path, node: &node, mark: mark.as_ref(), own: true };
+            let reading = Reading {
+                path: &path,
+                node: &node,
+                mark: mark.as_ref(),
+                own: true,
+                salvage: false,
+            };
             self.view
                 .refresh_node(locked.directory.as_ref(), reading)
                 .map_err(StoreError::io("read", &path))?;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::disk::{Disk, FileSystem, Handle, Lock, Open, Space, Stat};
+use super::disk::{Disk, FileSystem, Handle, Lock, Open, Space, Stat, copy_and_unlink};
 
 /// What direct reads are aligned to, in bytes; no device wants more.
 #[cfg(target_os = "linux")]
@@ -39,6 +39,18 @@ impl Disk for RealDisk {
     fn create_directory(&self, path: &Path) -> io::Result<()> {
         retry_on_intr(|| rustix::fs::mkdir(path, Mode::RWXU))?;
         Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let renamed =
+            retry_on_intr(|| rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE));
+        match renamed {
+            // Another file system, or one that can't do it in one call.
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                copy_and_unlink(self, from, to)
+            }
+            other => Ok(other?),
+        }
     }
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {

@@ -71,6 +71,8 @@ pub struct Reading<'a> {
     pub mark: Option<&'a Mark>,
     /// Whether the node is this one.
     pub own: bool,
+    /// Whether every line that holds is wanted, whatever stands before it.
+    pub salvage: bool,
 }
 
 impl View {
@@ -92,7 +94,8 @@ impl View {
         for node in names.iter().filter(|name| !name.starts_with('.')) {
             let path = log.join(node);
             let own = own == Some(node);
-            let reading = Reading { path: &path, node, mark: mark.filter(|_| own), own };
+            let reading =
+                Reading { path: &path, node, mark: mark.filter(|_| own), own, salvage: false };
             let outcome = match disk.open(&path, Open::Directory) {
                 Ok(directory) => self.refresh_node(directory.as_ref(), reading),
                 Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(()),
@@ -317,8 +320,9 @@ impl Fold<'_> {
         } else if !whole {
             // What stands behind the mark was never acknowledged: the next writer rotates, and says so.
             let marked = self.reading.mark.filter(|mark| mark.segment == number);
-            count_all = marked.is_some_and(|mark| mark.len > lines.good_prefix);
-            if count_all {
+            let was_synced = marked.is_some_and(|mark| mark.len > lines.good_prefix);
+            count_all = was_synced || self.reading.salvage;
+            if was_synced {
                 let what = format!("it was synced and does not hold at byte {}", lines.good_prefix);
                 self.note(number, what);
             }

@@ -30,6 +30,8 @@ pub enum Reason {
     Config,
     /// The old one is to be compacted.
     Compact,
+    /// The ones before were damaged, and a base has what they had.
+    Repair,
     /// The machine was restarted, so nobody knows what of the old one was lost.
     Boot,
     /// The old one does not end with a whole line.
@@ -46,6 +48,7 @@ impl Reason {
             Reason::Size => "size",
             Reason::Config => "config",
             Reason::Compact => "compact",
+            Reason::Repair => "repair",
             Reason::Boot => "boot",
             Reason::Torn => "torn",
             Reason::SyncError => "fsync_error",

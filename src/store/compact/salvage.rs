@@ -1,0 +1,155 @@
+//! A base of every line that holds, where others don't: what a damaged log still has.
+//!
+//! Reads as a compaction does, but goes on past damage. Knows nothing of what becomes of the damaged files.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io;
+
+use super::strange::Strange;
+use super::{Compactor, Sealed, names};
+use crate::domain::event::{Segment, SegmentEnd};
+use crate::domain::timestamp::Timestamp;
+use crate::store::StoreError;
+use crate::store::base::{self, Base};
+use crate::store::disk::{Handle, Open};
+use crate::store::files::{Files, OpenSegment};
+use crate::store::mark::Mark;
+use crate::store::replay::{Fold, Reading};
+use crate::store::segment::{self, Placed, SegmentName};
+
+impl Compactor {
+    /// Writes a base of every line that holds and names it. It ends with a segment that never was, above all that are
+    /// there, so that no place in the damaged log is taken for one in it. Gives that end, with a configuration for what
+    /// follows, and a moment that no line there exceeds.
+    ///
+    /// Expects: the append lock and the lock of compactions are held.
+    /// Errors: where the disk fails; then the log is as it was.
+    pub(in crate::store) fn salvage(
+        &self,
+        directory: &dyn Handle,
+        mark: Option<&Mark>,
+    ) -> Result<Salvaged, StoreError> {
+        let all = names(directory).map_err(self.failed("list"))?;
+        let files = open(directory, &all).map_err(self.failed("read"))?;
+        let path = self.path();
+        let reading =
+            Reading { path: &path, node: &self.node, mark: None, own: true, salvage: true };
+        let (mut strange, latest) = (Strange::default(), Cell::new(Timestamp::MIN));
+        let mut watch = |placed: &Placed, bytes: &[u8]| {
+            latest.set(latest.get().max(placed.record.ts));
+            strange.look_at(placed, bytes);
+        };
+        let mut fold = Fold::watched(reading, None, &mut watch);
+        fold.take(&files).map_err(self.failed("read"))?;
+        let Fold { mut state, cursor, .. } = fold;
+        strange.add_long(&state);
+        let kept = strange.keep(&files, reading, None).map_err(self.failed("read"))?;
+        let last = highest(&all).max(mark.map_or(0, |mark| mark.segment)) + 1;
+        let ends = ends(&files);
+        let seq = ends.iter().map(|end| end.seq).chain(mark.map(|mark| mark.seq)).max();
+        let ts = ends.iter().filter_map(|end| end.ts).max();
+        state.facts.last_seq = state.facts.last_seq.max(seq.unwrap_or(0));
+        state.facts.last_ts = state.facts.last_ts.max(ts.unwrap_or(Timestamp::MIN));
+        let (seq, ts) = (state.facts.last_seq, Some(state.facts.last_ts));
+        let crc = cursor.map_or(*b"00000000", |cursor| cursor.crc);
+        let crc = Some(String::from_utf8_lossy(&crc).into_owned());
+        let end = SegmentEnd { segment: last, len: 0, seq, ts, crc };
+        let config = state.facts.config.clone();
+        let latest = latest.get().max(state.facts.last_ts);
+        let (cut, files, before) = (BTreeMap::new(), Vec::new(), 0);
+        let sealed = Sealed { state, end: end.clone(), cut, kept, files, before };
+        let temporary = format!(".{}.tmp", segment::base_name(1, last));
+        // Whoever left it is gone: it would hold the lock.
+        let _ = directory.unlink(&temporary);
+        let placed = self
+            .write(directory, &temporary, &sealed)
+            .and_then(|_| self.put_in_place(directory, &temporary, last));
+        if placed.is_err() {
+            let _ = directory.unlink(&temporary);
+        }
+        placed.map(|()| Salvaged { end, config, latest })
+    }
+}
+
+/// What a salvaged log goes on from.
+pub(in crate::store) struct Salvaged {
+    /// Where its base ends.
+    pub(in crate::store) end: SegmentEnd,
+    /// The configuration that was in force.
+    pub(in crate::store) config: BTreeMap<String, String>,
+    /// No line of it is later.
+    pub(in crate::store) latest: Timestamp,
+}
+
+fn highest(names: &[(String, SegmentName)]) -> u64 {
+    let number = |(_, name): &(String, SegmentName)| match name {
+        SegmentName::Segment(number) => *number,
+        SegmentName::Base(_, last) => *last,
+    };
+    names.iter().map(number).max().unwrap_or(0)
+}
+
+/// Every place that a header names.
+fn ends(files: &Files) -> Vec<SegmentEnd> {
+    let base = files.base.as_ref().and_then(|base| base.header.end.clone());
+    let headers = files.segments.values().filter_map(|open| open.header.as_ref());
+    headers.filter_map(|header| header.prev.clone()).chain(base).collect()
+}
+
+/// Opens what there is to read: the newest whole base, or one that is not whole where it alone has what it stands for,
+/// and the segments above it.
+fn open(directory: &dyn Handle, names: &[(String, SegmentName)]) -> io::Result<Files> {
+    let parsed: Vec<SegmentName> = names.iter().map(|(_, name)| *name).collect();
+    let mut base = base::newest(directory, &parsed)?;
+    let first = base.as_ref().map_or(1, |base| base.last + 1);
+    let has = |number| parsed.contains(&SegmentName::Segment(number));
+    let broken = parsed.iter().filter_map(|name| match name {
+        SegmentName::Base(a, b) if *b >= first && !(first..=*b).all(has) => Some((*b, *a)),
+        _ => None,
+    });
+    let broken = broken.max();
+    let first = broken.map_or(first, |(last, _)| last + 1);
+    let mut segments = BTreeMap::new();
+    for name in &parsed {
+        if let SegmentName::Segment(number) = name
+            && *number >= first
+        {
+            let file = directory.open_in(&segment::file_name(*number), Open::Read)?;
+            let header = segment::read_header(file.as_ref())?.map(|(_, header)| header);
+            segments.insert(*number, OpenSegment { file, header });
+        }
+    }
+    if let Some((last, first)) = broken {
+        let file = directory.open_in(&segment::base_name(first, last), Open::Read)?;
+        let len = file.stat()?.len;
+        let header = segment::read_header(file.as_ref())?.map(|(_, header)| header);
+        let is_sound =
+            |header: &Segment| header.end.as_ref().is_some_and(|end| end.segment == last);
+        let header = header.filter(is_sound).unwrap_or_else(|| header_of(last, &segments));
+        base = Some(Base { last, header, file, len });
+    }
+    Ok(Files { base, segments })
+}
+
+/// A header for a base that has lost its own: it ends where the next segment says that it begins.
+fn header_of(last: u64, segments: &BTreeMap<u64, OpenSegment>) -> Segment {
+    let next = segments.get(&(last + 1)).and_then(|next| next.header.clone());
+    let prev = next.as_ref().and_then(|next| next.prev.clone());
+    let (segment, len, crc) = (last, 0, None);
+    let none = SegmentEnd { segment, len, seq: 0, ts: None, crc };
+    Segment {
+        v: segment::VERSION,
+        node: String::new(),
+        segment: last,
+        boot: String::new(),
+        why: String::new(),
+        prev: None,
+        carried: 0,
+        config: next.map(|next| next.config).unwrap_or_default(),
+        requires: Vec::new(),
+        end: Some(prev.unwrap_or(none)),
+        cut: BTreeMap::new(),
+        app: String::new(),
+    }
+}

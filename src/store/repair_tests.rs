@@ -1,0 +1,356 @@
+//! Damaged logs and bases, mended by a process that may die at any step.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use super::*;
+use crate::domain::event::{ConfigSet, Event, QueuePaused};
+use crate::store::Setting;
+use crate::store::clock::Clock;
+use crate::store::disk::{Lock, Stat};
+use crate::store::ids::Ids;
+use crate::store::machine::Environment;
+use crate::store::real_disk::RealDisk;
+
+/// The real disk, for a process that dies before its n-th change to it.
+struct Dying {
+    left: Arc<AtomicI64>,
+}
+
+struct DyingHandle {
+    inner: Box<dyn Handle>,
+    left: Arc<AtomicI64>,
+}
+
+fn spend(left: &AtomicI64) -> io::Result<()> {
+    match left.fetch_sub(1, Ordering::SeqCst) {
+        1.. => Ok(()),
+        _ => Err(io::Error::other("the process is dead")),
+    }
+}
+
+fn changes(how: Open) -> bool {
+    matches!(how, Open::CreateNew | Open::ReadWrite)
+}
+
+impl Dying {
+    fn wrap(&self, inner: Box<dyn Handle>) -> Box<dyn Handle> {
+        Box::new(DyingHandle { inner, left: Arc::clone(&self.left) })
+    }
+}
+
+impl Disk for Dying {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn Handle>> {
+        if changes(how) {
+            spend(&self.left)?;
+        }
+        Ok(self.wrap(RealDisk.open(path, how)?))
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        spend(&self.left)?;
+        RealDisk.create_directory(path)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        RealDisk.stat(path)
+    }
+
+    fn pause(&self, time: Duration) {
+        RealDisk.pause(time);
+    }
+
+    fn boot(&self) -> String {
+        "boot".to_owned()
+    }
+}
+
+impl Handle for DyingHandle {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.inner.read_at(buffer, offset)
+    }
+
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        // A dying write gets half of it down.
+        spend(&self.left).inspect_err(|_| {
+            let _ = self.inner.append(&bytes[..bytes.len() / 2]);
+        })?;
+        self.inner.append(bytes)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        spend(&self.left)?;
+        self.inner.write_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        spend(&self.left)?;
+        self.inner.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        spend(&self.left)?;
+        self.inner.sync_all()
+    }
+
+    fn stat(&self) -> io::Result<Stat> {
+        self.inner.stat()
+    }
+
+    fn try_lock(&self, kind: Lock) -> io::Result<bool> {
+        self.inner.try_lock(kind)
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        self.inner.unlock()
+    }
+
+    fn open_in(&self, name: &str, how: Open) -> io::Result<Box<dyn Handle>> {
+        if changes(how) {
+            spend(&self.left)?;
+        }
+        let inner = self.inner.open_in(name, how)?;
+        Ok(Box::new(DyingHandle { inner, left: Arc::clone(&self.left) }))
+    }
+
+    fn stat_in(&self, name: &str) -> io::Result<Stat> {
+        self.inner.stat_in(name)
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.inner.names()
+    }
+
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        spend(&self.left)?;
+        self.inner.rename_new(from, to)
+    }
+
+    fn rename_over(&self, from: &str, to: &str) -> io::Result<()> {
+        spend(&self.left)?;
+        self.inner.rename_over(from, to)
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        spend(&self.left)?;
+        self.inner.unlink(name)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.descriptor()
+    }
+}
+
+fn open_on(disk: Arc<dyn Disk>, root: &Path) -> Store {
+    let environment = Environment {
+        node: Some("desk".to_owned()),
+        uid: rustix::process::geteuid().as_raw(),
+        ..Environment::default()
+    };
+    let (clock, ids, boot) = (Clock::System, Ids::new(Some("desk")), Some("boot".to_owned()));
+    let root = root.to_owned();
+    Store::open(Setting { disk, root, environment, clock, ids, boot }).unwrap()
+}
+
+fn open(root: &Path) -> Store {
+    open_on(Arc::new(RealDisk), root)
+}
+
+fn pause(store: &mut Store, queue: &str) {
+    let event = Event::QueuePaused(QueuePaused { queue: Some(queue.to_owned()), until: None });
+    store.transact(|_, _| Ok((vec![event.clone()], ()))).unwrap();
+}
+
+/// Begins a new segment.
+fn configure(store: &mut Store, value: &str) {
+    let set = ConfigSet { key: "max_lost".into(), value: value.into() };
+    let change = |config: &crate::domain::config::Config| {
+        (config.with("max_lost", value), vec![Event::ConfigSet(set)])
+    };
+    store.configure(change).unwrap();
+}
+
+/// Two queues paused in each of three segments, which have numbers from 1.
+fn write_three(store: &mut Store) {
+    for segment in 1..=3 {
+        pause(store, &format!("{segment}a"));
+        pause(store, &format!("{segment}b"));
+        if segment < 3 {
+            configure(store, &segment.to_string());
+        }
+    }
+}
+
+fn paused(root: &Path) -> BTreeSet<String> {
+    let mut store = open(root);
+    store.read().unwrap();
+    let paused = store.own().map(|own| own.facts.paused.clone()).unwrap_or_default();
+    paused.into_keys().flatten().collect()
+}
+
+/// Does all that would mend the queue.
+fn mend(store: &mut Store) -> Result<(), StoreError> {
+    let report = store.examine(&mut |_| {})?;
+    for step in store.repairs(&report) {
+        store.repair(step)?;
+    }
+    Ok(())
+}
+
+/// A directory in memory where there is one: what a process did is there when it is dead, synced or not.
+fn place() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn log(root: &Path) -> PathBuf {
+    root.join("log/desk")
+}
+
+fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
+    let files = fs::read_dir(log(root)).unwrap().flatten();
+    let name = |file: &fs::DirEntry| file.file_name().to_string_lossy().into_owned();
+    files.map(|file| (name(&file), fs::read(file.path()).unwrap())).collect()
+}
+
+fn is_in_quarantine(store: &Store, name: &str, bytes: &[u8]) -> bool {
+    let times = fs::read_dir(store.place().local().join("quarantine")).into_iter().flatten();
+    times.flatten().any(|time| fs::read(time.path().join(name)).is_ok_and(|kept| kept == bytes))
+}
+
+fn replace(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{from} is not in {}", path.display());
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+/// What is written, and what is then done to the files; and what is still paused afterwards.
+type Scene = (&'static str, fn(&mut Store), fn(&Path), &'static [&'static str]);
+
+const SCENES: &[Scene] = &[
+    (
+        "a line in the middle",
+        write_three,
+        |log| replace(&log.join("00000002.jsonl"), "\"2a\"", "\"2x\""),
+        &["1a", "1b", "2b", "3a", "3b"],
+    ),
+    (
+        "a segment",
+        write_three,
+        |log| fs::remove_file(log.join("00000002.jsonl")).unwrap(),
+        &["1a", "1b", "3a", "3b"],
+    ),
+    (
+        "a line of a base",
+        |store| {
+            write_three(store);
+            store.compactor().unwrap().run(None).unwrap().unwrap();
+        },
+        |log| replace(&log.join("00000001-00000002.base.jsonl"), "\"1b\"", "\"1x\""),
+        &["1a", "2a", "2b", "3a", "3b"],
+    ),
+    (
+        "the header of a base",
+        |store| {
+            write_three(store);
+            store.compactor().unwrap().run(None).unwrap().unwrap();
+        },
+        |log| replace(&log.join("00000001-00000002.base.jsonl"), "\"why\"", "\"wyh\""),
+        &["1a", "1b", "2a", "2b", "3a", "3b"],
+    ),
+    (
+        "the end of a base",
+        |store| {
+            write_three(store);
+            store.compactor().unwrap().run(None).unwrap().unwrap();
+        },
+        |log| {
+            let path = log.join("00000001-00000002.base.jsonl");
+            let bytes = fs::read(&path).unwrap();
+            fs::write(&path, &bytes[..bytes.len() - 20]).unwrap();
+        },
+        &["1a", "1b", "2a", "2b", "3a", "3b"],
+    ),
+];
+
+/// A crash at any step leaves what it was, or better; a second repair finishes, and throws nothing away.
+#[test]
+fn a_repair_that_dies_at_any_step_is_finished_by_the_next() {
+    for (index, (wound, write, damage, expected)) in SCENES.iter().enumerate() {
+        let expected: BTreeSet<String> = expected.iter().map(|one| (*one).to_owned()).collect();
+        let mut steps = 0;
+        loop {
+            let place = place();
+            let root = place.path();
+            let mut store = open(root);
+            write(&mut store);
+            drop(store);
+            damage(&log(root));
+            let originals = files(root);
+            let is_base_damaged = originals.iter().any(|(name, _)| name.contains(".base."));
+            if !is_base_damaged {
+                assert_eq!(paused(root), expected, "{wound}: before");
+            }
+            let disk = Dying { left: Arc::new(AtomicI64::new(steps)) };
+            let is_through = mend(&mut open_on(Arc::new(disk), root)).is_ok();
+            if !is_base_damaged {
+                assert_eq!(paused(root), expected, "{wound}: dead at step {steps}");
+            }
+            mend(&mut open(root)).unwrap_or_else(|error| panic!("{wound}: {steps}: {error}"));
+            assert_eq!(paused(root), expected, "{wound}: mended after step {steps}");
+            let mut store = open(root);
+            let report = store.examine(&mut |_| {}).unwrap();
+            let found = report.checks.iter().filter(|check| check.level() > Level::Ok);
+            let found: Vec<_> = found.collect();
+            assert!(found.is_empty(), "{wound}: after step {steps}: {found:?}");
+            for (name, bytes) in &originals {
+                assert!(is_in_quarantine(&store, name, bytes), "{wound}: {steps}: {name} is gone");
+            }
+            pause(&mut store, "after");
+            assert_eq!(store.config().unwrap().max_lost(), 2, "{wound}: {steps}");
+            // The steps are the same ones each time.
+            steps += if index == 0 { 1 } else { 3 };
+            if is_through {
+                break;
+            }
+        }
+        assert!(steps > 15, "{wound}: a repair has few steps: {steps}");
+    }
+}
+
+/// The wall clock of a damaged log may have been ahead; what follows is later all the same.
+#[test]
+fn what_is_written_behind_a_repair_is_later_and_counts_on() {
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    write_three(&mut store);
+    replace(&log(place.path()).join("00000002.jsonl"), "\"2a\"", "\"2x\"");
+    let mut store = open(place.path());
+    store.read().unwrap();
+    let before = store.own().unwrap().facts.clone();
+    mend(&mut store).unwrap();
+    pause(&mut store, "after");
+    store.read().unwrap();
+    let after = &store.own().unwrap().facts;
+    assert_eq!(after.last_seq, before.last_seq + 1);
+    assert!(after.last_ts > before.last_ts);
+}
+
+/// A log that stands is no reason to write a new one, and damage keeps writers out until it is repaired.
+#[test]
+fn writers_are_not_let_in_again_while_the_log_is_damaged() {
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    write_three(&mut store);
+    replace(&log(place.path()).join("00000002.jsonl"), "\"2a\"", "\"2x\"");
+    let mut store = open(place.path());
+    assert!(store.sync_what_was_read().is_err());
+    assert!(store.degraded().is_some());
+    assert!(matches!(store.repair(Step::Reopen), Err(StoreError::Damaged(_))));
+    assert!(store.degraded().is_some());
+}
