@@ -4,6 +4,7 @@
 //! recoverer. Finding the dead needs the state and is done on the main thread; ending and waiting is done in `settle`,
 //! on a thread of its own. Unaware of what follows for the jobs.
 
+mod once;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
+pub use self::once::{Recovered, settle_dead};
 use self::settle::{Case, Mode, Orders};
 use super::WorkerError;
 use super::inbox::Message;
