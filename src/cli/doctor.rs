@@ -1,16 +1,19 @@
-//! `queuectl doctor`: says what is in order with the queue and what is not.
+//! `queuectl doctor`: says what is in order with the queue and what is not, and mends it where that is wanted.
 //!
 //! Knows the checks by their names alone; what they look at is the store's business.
+
+mod repair;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
 
+use self::repair::Repair;
 use super::args::doctor::Doctor as Args;
 use super::error::Failure;
 use super::exit::Exit;
-use super::output::Out;
+use super::output::{Out, ask, is_interactive};
 use super::progress::Progress;
 use super::render::{Cell, Look, amount, table, visible};
 use super::session::Session;
@@ -26,6 +29,9 @@ struct Document<'a> {
     checks: Vec<CheckJson<'a>>,
     /// Which lines of this machine's log are missing.
     missing: Vec<Missing>,
+    /// What was done, or would be; absent where nothing was to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repair: Option<&'a Repair>,
 }
 
 #[derive(Serialize)]
@@ -49,16 +55,45 @@ struct FindingJson<'a> {
 }
 
 /// From this `seq` to that one.
-#[derive(Serialize)]
+#[derive(Debug, Clone, Copy, Serialize)]
 struct Missing {
     from: u64,
     to: u64,
 }
 
 /// Does it.
-pub(super) fn perform(session: &mut Session, _args: &Args) -> Result<Exit, Failure> {
+pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failure> {
     let report = examine(session)?;
-    answer(session, &report)
+    if !args.repair {
+        return answer(session, &report, None);
+    }
+    let steps = session.store.repairs(&report);
+    if steps.is_empty() {
+        session.note("nothing to repair");
+        return answer(session, &report, Some(&Repair::default()));
+    }
+    if args.consent.dry_run {
+        for step in &steps {
+            session.note(&format!("would {}", step.sentence()));
+        }
+        return answer(session, &report, Some(&Repair::of(&steps)));
+    }
+    if !args.consent.yes {
+        let what = steps.iter().map(|step| step.sentence()).collect::<Vec<_>>().join("; ");
+        if !is_interactive() {
+            return Err(Failure::usage(format!(
+                "to {what}: needs --yes where nobody can be asked"
+            ))
+            .hint("--dry-run says what would be done"));
+        }
+        if !ask(&format!("{what}?")) {
+            session.note("nothing is done");
+            return Ok(Exit::Refused);
+        }
+    }
+    let repair = repair::perform(session, &report, &steps)?;
+    let report = examine(session)?;
+    answer(session, &report, Some(&repair))
 }
 
 /// Looks at everything; on a terminal a line says how far it is.
@@ -69,11 +104,11 @@ fn examine(session: &Session) -> Result<Report, Failure> {
     examined.map_err(Failure::of_reading)
 }
 
-fn answer(session: &Session, report: &Report) -> Result<Exit, Failure> {
+fn answer(session: &Session, report: &Report, repair: Option<&Repair>) -> Result<Exit, Failure> {
     let root = session.store.place().root();
     let mut out = Out::new();
     if session.globals.json {
-        out.json(&document(session, report))?;
+        out.json(&document(session, report, repair))?;
     } else if session.look.terminal.is_some() {
         out.text(&for_people(report, root, session.look))?;
     } else {
@@ -86,7 +121,11 @@ fn answer(session: &Session, report: &Report) -> Result<Exit, Failure> {
     Ok(if report.is_ok() { Exit::Done } else { Exit::Damaged })
 }
 
-fn document<'a>(session: &'a Session, report: &'a Report) -> Document<'a> {
+fn document<'a>(
+    session: &'a Session,
+    report: &'a Report,
+    repair: Option<&'a Repair>,
+) -> Document<'a> {
     let place = session.store.place();
     let check = |check: &'a Check| CheckJson {
         check: check.name,
@@ -112,6 +151,7 @@ fn document<'a>(session: &'a Session, report: &'a Report) -> Document<'a> {
         node: place.node(),
         checks: report.checks.iter().map(check).collect(),
         missing: report.missing.iter().map(|&(from, to)| Missing { from, to }).collect(),
+        repair,
     }
 }
 

@@ -188,6 +188,9 @@ impl From<StoreError> for Failure {
             ),
             StoreError::TooLong { .. } => Some("put what is long into a file".into()),
             StoreError::TooNew { .. } => Some("use a newer queuectl; reading works".into()),
+            StoreError::Damaged(_) | StoreError::Degraded(_) => {
+                Some("queuectl doctor says what is wrong, and --repair mends it".into())
+            }
             StoreError::Unknown { .. } => {
                 Some("queuectl list shows whether it is there; with an id of yours it is safe to try again".into())
             }

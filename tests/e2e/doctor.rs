@@ -14,14 +14,14 @@ use super::verbs::{Case, Verb};
 pub const VERBS: &[Verb] = &[Verb {
     path: "doctor",
     success: Case::ok(story::six_states, "doctor"),
-    refusal: Case::fails(Home::make_public, "doctor", 1),
+    refusal: Case::fails(story::six_states, "doctor --repair", 2),
     json: Case::ok(story::six_states, "doctor"),
 }];
 
 impl Home {
     /// What `doctor --json` says, and how it ends.
     #[track_caller]
-    fn examine(&self) -> (i32, Value) {
+    pub fn examine(&self) -> (i32, Value) {
         let done = self.run("doctor --json");
         let report = serde_json::from_str(&done.stdout);
         (done.code, report.unwrap_or_else(|error| panic!("{error}: {done:?}")))
@@ -33,32 +33,32 @@ impl Home {
         logs.flatten().next().expect("a node").path()
     }
 
-    fn own_segment(&self, number: u64) -> PathBuf {
+    pub fn own_segment(&self, number: u64) -> PathBuf {
         self.own_log().join(format!("{number:08}.jsonl"))
     }
 
     /// The directory of this machine.
-    fn local(&self) -> PathBuf {
+    pub fn local(&self) -> PathBuf {
         let locals = fs::read_dir(self.queue().join("local")).expect("the machines");
         locals.flatten().next().expect("a machine").path()
     }
 }
 
-fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
+pub fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
     let checks = report["checks"].as_array().expect("checks");
     let check = checks.iter().find(|check| check["check"] == name);
     check.unwrap_or_else(|| panic!("no check {name}: {report}"))
 }
 
 /// What a check found, each as file and text.
-fn found(report: &Value, name: &str) -> Vec<String> {
+pub fn found(report: &Value, name: &str) -> Vec<String> {
     let found = check(report, name)["found"].as_array().expect("findings");
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     found.iter().map(|one| format!("{}: {}", text(&one["file"]), text(&one["what"]))).collect()
 }
 
 /// Every check that found something, with its level.
-fn troubles(report: &Value) -> Vec<(String, String)> {
+pub fn troubles(report: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let checks = report["checks"].as_array().expect("checks").iter();
     checks
@@ -68,7 +68,7 @@ fn troubles(report: &Value) -> Vec<(String, String)> {
 }
 
 /// Three segments with jobs in each, all of which have run.
-fn worked() -> Home {
+pub fn worked() -> Home {
     let home = Home::new();
     home.ok("enqueue --id one echo 1");
     home.ok("enqueue --id two echo 2");
@@ -79,7 +79,7 @@ fn worked() -> Home {
     home
 }
 
-fn edit(path: &Path, change: impl FnOnce(String) -> String) {
+pub fn edit(path: &Path, change: impl FnOnce(String) -> String) {
     let text = fs::read_to_string(path).expect("a log");
     let changed = change(text.clone());
     assert_ne!(text, changed, "nothing was changed in {}", path.display());
@@ -87,7 +87,7 @@ fn edit(path: &Path, change: impl FnOnce(String) -> String) {
 }
 
 /// The line with a checksum that holds.
-fn sealed(line: &str) -> String {
+pub fn sealed(line: &str) -> String {
     let (body, _) = line.rsplit_once(",\"crc\":\"").expect("a line of the log");
     format!("{body},\"crc\":\"{:08x}\"}}\n", crc32c::crc32c(body.as_bytes()))
 }
@@ -355,7 +355,7 @@ const WOUNDS: &[Wound] = &[
     ),
 ];
 
-fn conflict(home: &Home, name: &str) {
+pub fn conflict(home: &Home, name: &str) {
     fs::copy(home.own_segment(1), home.own_log().join(name)).expect("a copy");
 }
 

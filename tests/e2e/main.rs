@@ -11,6 +11,7 @@ mod compact;
 mod config;
 mod dlq;
 mod doctor;
+mod doctor_repair;
 mod edit;
 mod enqueue;
 mod events;

@@ -2,6 +2,9 @@
 
 use clap::Args;
 
+use super::SET;
+use super::jobs::Consent;
+
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 #[command(
@@ -9,6 +12,15 @@ use clap::Args;
 
 Examples:
   queuectl doctor
-  queuectl doctor --json | jq '.checks[] | select(.level == \"fault\")'"
+  queuectl doctor --json | jq '.checks[] | select(.level == \"fault\")'
+  queuectl doctor --repair --dry-run
+  queuectl doctor --repair --yes"
 )]
-pub struct Doctor {}
+pub struct Doctor {
+    /// Mend what can be mended; asks first, or needs --yes. Nothing is edited or thrown away: damaged files are moved
+    /// to local/*/quarantine/
+    #[arg(long, action = SET)]
+    pub repair: bool,
+    #[command(flatten)]
+    pub consent: Consent,
+}

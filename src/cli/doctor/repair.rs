@@ -1,0 +1,105 @@
+//! The second half of `queuectl doctor --repair`: does the steps one by one, and says what each did.
+//!
+//! Knows of the steps only who does them: the store, or the worker room where processes are looked into.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Missing;
+use crate::cli::choose::jobs;
+use crate::cli::error::Failure;
+use crate::cli::progress::Progress;
+use crate::cli::session::Session;
+use crate::domain::event::Event;
+use crate::store::doctor::Report;
+use crate::store::repair::Step;
+use crate::worker::recover::settle_dead;
+
+/// How long the end of what dead workers left running is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What was done to mend the queue, or would be.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Repair {
+    steps: Vec<&'static str>,
+    /// What was done, a sentence each; empty where it only would be.
+    done: Vec<String>,
+    /// Lines that no longer are in the log, as it was before.
+    lost: Vec<Missing>,
+}
+
+impl Repair {
+    /// What would be done.
+    pub(super) fn of(steps: &[Step]) -> Self {
+        Repair { steps: steps.iter().map(|step| step.name()).collect(), ..Repair::default() }
+    }
+}
+
+/// Does the steps, in order. What was done is told as it is done.
+///
+/// Errors: where a step fails; those before it stay done.
+pub(super) fn perform(
+    session: &mut Session,
+    report: &Report,
+    steps: &[Step],
+) -> Result<Repair, Failure> {
+    let mut repair = Repair::of(steps);
+    for step in steps {
+        let progress = Progress::new(session.globals.quiet);
+        progress.show(step.sentence());
+        let done = match step {
+            Step::SettleDead => settle(session)?,
+            step => session.store.repair(*step).map_err(Failure::of_writing)?,
+        };
+        progress.clear();
+        session.tell_notices();
+        for what in &done {
+            session.note(what);
+        }
+        repair.done.extend(done);
+        if *step == Step::Rebuild {
+            repair.lost = report.missing.iter().map(|&(from, to)| Missing { from, to }).collect();
+            tell_what_is_lost(session, &repair.lost);
+        }
+    }
+    Ok(repair)
+}
+
+/// What was acknowledged and is gone is told in any case.
+fn tell_what_is_lost(session: &Session, lost: &[Missing]) {
+    let range = |lost: &Missing| match lost.to - lost.from {
+        0 => lost.from.to_string(),
+        _ => format!("{} to {}", lost.from, lost.to),
+    };
+    let ranges: Vec<String> = lost.iter().map(range).collect();
+    match &ranges[..] {
+        [] => session.note("no line of the log is lost"),
+        _ => crate::cli::output::message(&format!("lost: seq {}\n", ranges.join(", "))),
+    }
+}
+
+fn settle(session: &mut Session) -> Result<Vec<String>, Failure> {
+    let recovered = settle_dead(&mut session.store, PATIENCE)?;
+    let mut done = Vec::new();
+    for event in &recovered.events {
+        if let Some(job) = event.job() {
+            done.push(match event {
+                Event::Released(_) => {
+                    format!("{job}: its worker died before it began, it is in the queue again")
+                }
+                Event::Lost(_) => format!("{job}: its worker died, it is in the queue again"),
+                Event::Died(_) => format!("{job}: its worker died, it is dead"),
+                _ => format!("{job}: its worker died, it is cancelled"),
+            });
+        }
+    }
+    done.extend(
+        recovered.workers.iter().map(|worker| format!("removed the lock of worker {worker}")),
+    );
+    if recovered.left > 0 {
+        let left = jobs(recovered.left, "of dead workers");
+        done.push(format!("still running: {left}; the next worker goes on with that"));
+    }
+    Ok(done)
+}
