@@ -69,7 +69,10 @@ pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failur
     }
     let steps = session.store.repairs(&report);
     if steps.is_empty() {
-        session.note("nothing to repair");
+        session.note(match report.is_ok() {
+            true => "nothing to repair",
+            false => "nothing here can be repaired by a machine",
+        });
         return answer(session, &report, Some(&Repair::default()));
     }
     if args.consent.dry_run {
