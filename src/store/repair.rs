@@ -87,6 +87,11 @@ impl Store {
         };
         let has = |name: &str| level(name) > Level::Ok;
         let mut steps = Vec::new();
+        let is_writable = self.place.node().is_some() && self.place.read_only().is_none();
+        if report.condition == Condition::RolledBack && is_writable {
+            // What was noted and left is the old node's, and the new one's is looked at next time.
+            return vec![Step::TakeOver];
+        }
         let identity = self.place.identity(self.disk.as_ref());
         let is_mine = matches!(identity, Ok(Identity::Same | Identity::Moved))
             && self.place.read_only().is_none();
@@ -97,14 +102,13 @@ impl Store {
                 Condition::Torn => steps.push(Step::BeginSegment),
                 Condition::Whole | Condition::RolledBack => {}
             }
-            let can_write = report.condition != Condition::RolledBack;
-            if can_write && is_noted {
+            if is_noted {
                 steps.push(Step::Reopen);
             }
-            if can_write && !self.replaced(is_noted).unwrap_or_default().is_empty() {
+            if !self.replaced(is_noted).unwrap_or_default().is_empty() {
                 steps.push(Step::MoveAway);
             }
-            if can_write && (has("claims") || has("locks")) {
+            if has("claims") || has("locks") {
                 steps.push(Step::SettleDead);
             }
             if has("temporary_files") {
@@ -133,7 +137,12 @@ impl Store {
             }
             Step::RemoveTemporary => self.remove_temporary(),
             Step::DropCaches => self.drop_caches(),
-            Step::SettleDead | Step::TakeOver => Ok(Vec::new()),
+            Step::TakeOver => {
+                let taken = self.take_over()?;
+                let put_back = || "the log is as it was synced again".to_owned();
+                Ok(vec![taken.map_or_else(put_back, |taken| taken.to_string())])
+            }
+            Step::SettleDead => Ok(Vec::new()),
         }
     }
 

@@ -2,150 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use super::*;
 use crate::domain::event::{ConfigSet, Event, QueuePaused};
 use crate::store::Setting;
 use crate::store::clock::Clock;
-use crate::store::disk::{Lock, Stat};
+use crate::store::failing_disk::Failing;
 use crate::store::ids::Ids;
 use crate::store::machine::Environment;
 use crate::store::real_disk::RealDisk;
-
-/// The real disk, for a process that dies before its n-th change to it.
-struct Dying {
-    left: Arc<AtomicI64>,
-}
-
-struct DyingHandle {
-    inner: Box<dyn Handle>,
-    left: Arc<AtomicI64>,
-}
-
-fn spend(left: &AtomicI64) -> io::Result<()> {
-    match left.fetch_sub(1, Ordering::SeqCst) {
-        1.. => Ok(()),
-        _ => Err(io::Error::other("the process is dead")),
-    }
-}
-
-fn changes(how: Open) -> bool {
-    matches!(how, Open::CreateNew | Open::ReadWrite)
-}
-
-impl Dying {
-    fn wrap(&self, inner: Box<dyn Handle>) -> Box<dyn Handle> {
-        Box::new(DyingHandle { inner, left: Arc::clone(&self.left) })
-    }
-}
-
-impl Disk for Dying {
-    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn Handle>> {
-        if changes(how) {
-            spend(&self.left)?;
-        }
-        Ok(self.wrap(RealDisk.open(path, how)?))
-    }
-
-    fn create_directory(&self, path: &Path) -> io::Result<()> {
-        spend(&self.left)?;
-        RealDisk.create_directory(path)
-    }
-
-    fn stat(&self, path: &Path) -> io::Result<Stat> {
-        RealDisk.stat(path)
-    }
-
-    fn pause(&self, time: Duration) {
-        RealDisk.pause(time);
-    }
-
-    fn boot(&self) -> String {
-        "boot".to_owned()
-    }
-}
-
-impl Handle for DyingHandle {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.inner.read_at(buffer, offset)
-    }
-
-    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
-        // A dying write gets half of it down.
-        spend(&self.left).inspect_err(|_| {
-            let _ = self.inner.append(&bytes[..bytes.len() / 2]);
-        })?;
-        self.inner.append(bytes)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        spend(&self.left)?;
-        self.inner.write_at(bytes, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        spend(&self.left)?;
-        self.inner.sync_data()
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        spend(&self.left)?;
-        self.inner.sync_all()
-    }
-
-    fn stat(&self) -> io::Result<Stat> {
-        self.inner.stat()
-    }
-
-    fn try_lock(&self, kind: Lock) -> io::Result<bool> {
-        self.inner.try_lock(kind)
-    }
-
-    fn unlock(&self) -> io::Result<()> {
-        self.inner.unlock()
-    }
-
-    fn open_in(&self, name: &str, how: Open) -> io::Result<Box<dyn Handle>> {
-        if changes(how) {
-            spend(&self.left)?;
-        }
-        let inner = self.inner.open_in(name, how)?;
-        Ok(Box::new(DyingHandle { inner, left: Arc::clone(&self.left) }))
-    }
-
-    fn stat_in(&self, name: &str) -> io::Result<Stat> {
-        self.inner.stat_in(name)
-    }
-
-    fn names(&self) -> io::Result<Vec<String>> {
-        self.inner.names()
-    }
-
-    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
-        spend(&self.left)?;
-        self.inner.rename_new(from, to)
-    }
-
-    fn rename_over(&self, from: &str, to: &str) -> io::Result<()> {
-        spend(&self.left)?;
-        self.inner.rename_over(from, to)
-    }
-
-    fn unlink(&self, name: &str) -> io::Result<()> {
-        spend(&self.left)?;
-        self.inner.unlink(name)
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.inner.descriptor()
-    }
-}
 
 fn open_on(disk: Arc<dyn Disk>, root: &Path) -> Store {
     open_at(Clock::System, disk, root)
@@ -310,8 +177,8 @@ fn a_repair_that_dies_at_any_step_is_finished_by_the_next() {
             if !sees_less {
                 assert_eq!(paused(root), expected, "{wound}: before");
             }
-            let disk = Dying { left: Arc::new(AtomicI64::new(steps)) };
-            let is_through = mend(&mut open_on(Arc::new(disk), root)).is_ok();
+            let disk = Arc::new(Failing::after(steps));
+            let is_through = mend(&mut open_on(disk, root)).is_ok();
             if !sees_less {
                 assert_eq!(paused(root), expected, "{wound}: dead at step {steps}");
             }

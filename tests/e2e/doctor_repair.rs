@@ -117,8 +117,8 @@ const WOUNDS: &[Wound] = &[
                 sealed(&header.replace(&node, "nas")) + rest
             });
         },
-        &["one", "two", "three"],
-        &[],
+        &["one", "two"],
+        &[(3, 4)],
     ),
 ];
 
@@ -277,4 +277,45 @@ fn a_running_worker_goes_on_behind_a_repair() {
     let (code, report) = home.examine();
     assert_eq!(code, 0, "{report}");
     assert_in_order(&report);
+}
+
+#[test]
+fn a_log_that_was_rolled_back_is_taken_over_by_a_new_node() {
+    let home = worked();
+    home.enqueue("waiting", "", "true");
+    let old = fs::read(home.own_segment(3)).expect("a segment");
+    home.enqueue("gone", "", "true");
+    let seq = home.events_of("gone")[0]["seq"].as_u64().expect("a seq");
+    let from = home.own_log();
+    fs::write(from.join("00000003.jsonl"), &old).expect("an older copy");
+    assert_eq!(home.examine().0, 3);
+    let repair = home.repair();
+    assert_eq!(repair["steps"], json!(["take_over"]));
+    assert_eq!(repair["lost"], json!([{"from": seq, "to": seq}]));
+    assert_eq!(fs::read(from.join("00000003.jsonl")).expect("it stays"), old);
+    assert_eq!(home.ids_there(), ["one", "two", "three", "waiting"]);
+    assert_eq!(home.job("waiting")["reason"], "held: rolled back");
+    home.ok("retry waiting");
+    home.ok("enqueue --id more true");
+    let _ = home.drain("");
+    assert_eq!(home.state("waiting"), "completed");
+    assert_eq!(home.examine().0, 0);
+}
+
+#[test]
+fn nothing_is_taken_over_while_a_job_runs() {
+    let home = worked();
+    let old = fs::read(home.own_segment(3)).expect("a segment");
+    home.enqueue("slow", "", "echo $$ >> begun; until test -e go; do sleep 0.02; done");
+    let worker = home.worker_up("");
+    home.wait_for_lines("begun", 1);
+    fs::write(home.own_segment(3), &old).expect("an older copy");
+    let refused = home.run("doctor --repair --yes").fails(1);
+    assert!(refused.contains("still run"), "{refused}");
+    worker.kill();
+    let refused = home.run("doctor --repair --yes").fails(1);
+    assert!(refused.contains("still run"), "what a dead worker left runs too: {refused}");
+    home.write("go", "");
+    wait_until("the end of the job", || home.processes_of("slow").is_empty());
+    home.repair();
 }

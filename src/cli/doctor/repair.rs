@@ -14,6 +14,7 @@ use crate::cli::session::Session;
 use crate::domain::event::Event;
 use crate::store::doctor::Report;
 use crate::store::repair::Step;
+use crate::worker::process::leftovers::carriers;
 use crate::worker::recover::settle_dead;
 
 /// How long the end of what dead workers left running is waited for.
@@ -50,6 +51,7 @@ pub(super) fn perform(
         progress.show(step.sentence());
         let done = match step {
             Step::SettleDead => settle(session)?,
+            Step::TakeOver => take_over(session)?,
             step => session.store.repair(*step).map_err(Failure::of_writing)?,
         };
         progress.clear();
@@ -58,7 +60,7 @@ pub(super) fn perform(
             session.note(what);
         }
         repair.done.extend(done);
-        if *step == Step::Rebuild {
+        if [Step::Rebuild, Step::TakeOver].contains(step) {
             repair.lost = report.missing.iter().map(|&(from, to)| Missing { from, to }).collect();
             tell_what_is_lost(session, &repair.lost);
         }
@@ -77,6 +79,19 @@ fn tell_what_is_lost(session: &Session, lost: &[Missing]) {
         [] => session.note("no line of the log is lost"),
         _ => crate::cli::output::message(&format!("lost: seq {}\n", ranges.join(", "))),
     }
+}
+
+/// Goes on as a new node, where no process works for the old one any more.
+fn take_over(session: &mut Session) -> Result<Vec<String>, Failure> {
+    let node = session.store.place().node().unwrap_or_default().to_owned();
+    let working = carriers(&node)
+        .map_err(|error| Failure::refused(format!("cannot look for running jobs: {error}")))?;
+    if !working.is_empty() {
+        let pids: Vec<String> = working.iter().map(|process| process.pid.to_string()).collect();
+        let what = format!("jobs of node {node} still run, in the processes {}", pids.join(", "));
+        return Err(Failure::refused(what).hint("wait for them, or end them; then try again"));
+    }
+    session.store.repair(Step::TakeOver).map_err(Failure::of_writing)
 }
 
 fn settle(session: &mut Session) -> Result<Vec<String>, Failure> {

@@ -129,7 +129,7 @@ fn open(directory: &dyn Handle, names: &[(String, SegmentName)]) -> io::Result<F
         let header = header.filter(is_sound).unwrap_or_else(|| header_of(last, &segments));
         base = Some(Base { last, header, file, len });
     }
-    Ok(Files { base, segments })
+    Ok(Files { base, segments, is_all: true })
 }
 
 /// A header for a base that has lost its own: it ends where the next segment says that it begins.

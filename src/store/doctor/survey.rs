@@ -237,13 +237,17 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let file = self.file(mark.segment);
+        let newest = segments.iter().next_back();
+        if let Some((number, header)) =
+            newest.and_then(|(number, header)| Some((number, header.as_ref()?)))
+            && header.node != self.node
+        {
+            let what = format!("its newest segment is of node {}", header.node);
+            self.roll_back(&self.file(*number), what);
+            return Ok(());
+        }
         if !segments.contains_key(&mark.segment) {
-            if segments.keys().next_back().is_none_or(|highest| *highest < mark.segment) {
-                self.roll_back(
-                    &file,
-                    format!("it was synced up to seq {}, and is missing", mark.seq),
-                );
-            }
+            self.roll_back(&file, format!("it was synced up to seq {}, and is missing", mark.seq));
             return Ok(());
         }
         let len = self.open(&segment::file_name(mark.segment))?.stat()?.len;
@@ -298,7 +302,7 @@ impl<'a> Walk<'a> {
         }
         if self.is_rolled_back {
             self.marks.hint = Some(
-                "a backup or a sync tool put an older copy in its place; put the newer one back",
+                "put the newer log back; or queuectl doctor --repair goes on with what is left, as a new node",
             );
         }
         let Walk {

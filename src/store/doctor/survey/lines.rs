@@ -30,7 +30,12 @@ impl Walk<'_> {
         };
         self.take_header(number, &lines);
         let stop = self.take_bad(number, &bytes, &lines, limit, next.is_some());
-        for placed in &lines.good {
+        // Lines of another node are none of this log.
+        let is_of_node = lines.good.first().is_none_or(|first| match &first.record.event {
+            Event::Segment(header) => header.node == self.node,
+            _ => true,
+        });
+        for placed in lines.good.iter().filter(|_| is_of_node) {
             if placed.end > stop {
                 if limit.is_some() && placed.start < stop {
                     let what = format!(
