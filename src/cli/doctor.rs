@@ -14,7 +14,7 @@ use super::args::doctor::Doctor as Args;
 use super::error::Failure;
 use super::exit::Exit;
 use super::output::{Out, ask, is_interactive};
-use super::progress::Progress;
+use super::progress::{Progress, of_the_store};
 use super::render::{Cell, Look, amount, table, visible};
 use super::session::Session;
 use crate::store::doctor::{Check, Level, Report};
@@ -100,7 +100,8 @@ pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failur
 }
 
 /// Looks at everything; on a terminal a line says how far it is.
-fn examine(session: &Session) -> Result<Report, Failure> {
+fn examine(session: &mut Session) -> Result<Report, Failure> {
+    session.store.tell(of_the_store(session.globals.quiet));
     let progress = Progress::new(session.globals.quiet);
     let examined = session.store.examine(&mut |what| progress.show(&format!("looking at {what}")));
     progress.clear();

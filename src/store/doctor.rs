@@ -178,7 +178,8 @@ impl Store {
         checks.push(self.check_other_nodes().map_err(StoreError::io("read", &logs))?);
         tell("the whole log again, to fold it");
         let mark = self.read_mark();
-        let mut view = View::default();
+        let progress = self.view.progress.clone();
+        let mut view = View { progress, ..View::default() };
         view.refresh(self.disk.as_ref(), &logs, self.place.node(), mark.as_ref())
             .map_err(StoreError::io("read", &logs))?;
         checks.push(self.check_events(&view));

@@ -152,7 +152,7 @@ impl Store {
             // From here on nothing is removed that a base stands for, until it is in quarantine.
             note_damage(self.disk.as_ref(), &self.place, "a repair was begun and did not end");
         }
-        let compactor = self.own_compactor();
+        let Some(compactor) = self.compactor() else { return Ok(Vec::new()) };
         let Some(guard) = compactor.lock()? else { return Err(self.busy()) };
         let outcome = self.rebuild_locked(&compactor);
         // Unlocked before the close: a child between fork and exec may hold a copy.
@@ -276,7 +276,7 @@ impl Store {
 
     /// Removes temporary files, while nobody can be writing one.
     fn remove_temporary(&mut self) -> Result<Vec<String>, StoreError> {
-        let compactor = self.own_compactor();
+        let Some(compactor) = self.compactor() else { return Ok(Vec::new()) };
         let Some(guard) = compactor.lock()? else { return Err(self.busy()) };
         let log = self.place.node().map(|node| self.place.log_dir(node));
         let still = log.and_then(|log| self.hold_still(&log));
@@ -317,19 +317,10 @@ impl Store {
 
     /// Lets go of what was read, which is read anew.
     fn forget(&mut self) {
-        (self.view, self.look, self.log) = (View::default(), None, None);
+        let progress = self.view.progress.clone();
+        (self.view, self.look, self.log) = (View { progress, ..View::default() }, None, None);
         // A checkpoint of before is of no use.
         self.is_loaded = true;
-    }
-
-    fn own_compactor(&self) -> Compactor {
-        Compactor {
-            disk: Arc::clone(&self.disk),
-            place: self.place.clone(),
-            node: self.place.node().unwrap_or_default().to_owned(),
-            boot: self.boot.clone(),
-            clock: self.clock.clone(),
-        }
     }
 
     fn busy(&self) -> StoreError {

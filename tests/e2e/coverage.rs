@@ -9,8 +9,8 @@ use queuectl::cli::args;
 use super::harness::Home;
 use super::verbs::Verb;
 use super::{
-    cancel, compact, config, dlq, doctor, edit, enqueue, events, history, init, list, logs, purge, retry,
-    run, show, status, wait, worker,
+    cancel, compact, config, dlq, doctor, edit, enqueue, events, history, init, list, logs, purge,
+    retry, run, show, status, wait, worker,
 };
 
 /// The cases of every file of a verb.

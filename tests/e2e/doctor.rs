@@ -324,7 +324,11 @@ const WOUNDS: &[Wound] = &[
     ),
     (
         "output is left of a job",
-        |home| drop(home.ok("purge one --yes")),
+        |home| {
+            let shard = home.local().join("output/00");
+            fs::create_dir_all(&shard).unwrap();
+            fs::write(shard.join("nobody.1.out"), "left").unwrap();
+        },
         "outputs",
         "1 file",
         "note",

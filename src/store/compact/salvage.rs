@@ -41,6 +41,7 @@ impl Compactor {
             strange.look_at(placed, bytes);
         };
         let mut fold = Fold::watched(reading, None, &mut watch);
+        (fold.progress, fold.doing) = (self.progress.clone(), "repairing the log");
         fold.take(&files).map_err(self.failed("read"))?;
         let Fold { mut state, cursor, .. } = fold;
         strange.add_long(&state);
