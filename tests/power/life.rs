@@ -77,6 +77,7 @@ impl<'a> Scene<'a> {
             all.push(scope.spawn(|| self.configure()));
             all.push(scope.spawn(|| self.wait()));
             all.push(scope.spawn(|| self.read()));
+            all.push(scope.spawn(|| self.compact()));
             let before = self.ledger.lines();
             wait_for("something to be told", || self.ledger.lines() >= before + life.told);
             wait_out(life.then);
@@ -185,7 +186,7 @@ impl<'a> Scene<'a> {
         let words = ["worker", "start", "--count", &slots];
         let mut command = self.place.queuectl(&words);
         let end = self.crowd.run(Part::Works, &mut command, None, |line| {
-            if let Some((id, run)) = told_end(line) {
+            if let Some((id, run)) = marks::told_end(line) {
                 self.ledger.ended(id, run);
             }
         });
@@ -209,6 +210,20 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// Makes the log small, all the time.
+    fn compact(&self) {
+        while !self.crowd.is_closed() {
+            let mut command = self.place.queuectl(&["compact"]);
+            let end = self.crowd.run(Part::Asks, &mut command, None, |_| {});
+            // A worker may be at it.
+            if let Some(end) = end.filter(|end| !end.err.contains("another process is compacting"))
+            {
+                self.look_at(&["compact"], &end);
+            }
+            wait_out(10 * PAUSE);
+        }
+    }
+
     /// Reads, which also writes the cached fold.
     fn read(&self) {
         while !self.crowd.is_closed() {
@@ -221,12 +236,4 @@ impl<'a> Scene<'a> {
 fn job(id: &str, script: &str, size: u64) -> Value {
     let meta = "x".repeat(usize::try_from(size).expect("a size"));
     json!({ "id": id, "argv": ["sh", script, "0"], "meta": meta, "max_retries": 1 })
-}
-
-/// The job and the number of its run, of a message that it has ended for good.
-fn told_end(line: &str) -> Option<(&str, u32)> {
-    let is_end = line.ends_with(", completed") || line.ends_with(", dead");
-    let (id, rest) = line.split_once(": run ").filter(|_| is_end)?;
-    let (run, _) = rest.split_once(" ended: ")?;
-    Some((id, run.parse().ok()?))
 }

@@ -56,6 +56,7 @@ struct Sums {
     told: usize,
     ends: usize,
     segments: usize,
+    compacted: u64,
     torn: usize,
     beyond: u64,
 }
@@ -87,10 +88,10 @@ fn play_on(kind: Kind) {
         std::fs::remove_dir_all(&place.home).unwrap();
         sums.queues += 1;
     }
-    let Sums { queues, cuts, told, ends, segments, torn, beyond } = sums;
+    let Sums { queues, cuts, told, ends, segments, compacted, torn, beyond } = sums;
     let (of, took) = (seeds.len(), begun.elapsed());
     eprintln!(
-        "{}: {queues} of {of} queues, {cuts} cuts, {told} ids and {ends} ends told, {segments} segments, {torn} of them after a torn one, {beyond} bytes lost that nobody was told of, in {took:.1?}",
+        "{}: {queues} of {of} queues, {cuts} cuts, {told} ids and {ends} ends told, {segments} segments and {compacted} compacted ones, {torn} of them after a torn one, {beyond} bytes lost that nobody was told of, in {took:.1?}",
         kind.name()
     );
     assert!(told > 5 * cuts && ends > cuts, "the power went while nobody did anything");
@@ -122,6 +123,7 @@ fn play(disk: &Disk, plan: &Plan, mut place: Place, sums: &mut Sums) -> Result<(
     sums.told += notes.there.len();
     sums.ends += notes.ended.len();
     sums.segments += survey.segments;
+    sums.compacted += survey.compacted;
     sums.torn += survey.torn;
     sums.beyond += survey.beyond;
     Ok(())

@@ -11,6 +11,8 @@ use super::Broken;
 #[derive(Debug, Default)]
 pub struct Survey {
     pub segments: usize,
+    /// Segments that a base took the place of.
+    pub compacted: u64,
     pub lines: u64,
     /// Segments that were begun because the one before did not end with a whole line.
     pub torn: usize,
@@ -24,7 +26,10 @@ pub fn survey(queue: &Path) -> Result<Survey, Broken> {
     for node in std::fs::read_dir(queue.join("log")).into_iter().flatten().flatten() {
         let files = std::fs::read_dir(node.path()).into_iter().flatten().flatten();
         let mut segments: Vec<PathBuf> = files.map(|file| file.path()).collect();
-        segments.retain(|path| is_segment(path));
+        let base = segments.iter().filter_map(|path| last_of_base(path)).max().unwrap_or(0);
+        survey.compacted += base;
+        // What a base covers may still stand, or a part of it.
+        segments.retain(|path| number(path).is_some_and(|number| number > base));
         segments.sort();
         let texts: Vec<Vec<u8>> =
             segments.iter().map(|path| std::fs::read(path).expect("a segment")).collect();
@@ -47,9 +52,15 @@ pub fn survey(queue: &Path) -> Result<Survey, Broken> {
     Ok(survey)
 }
 
-fn is_segment(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name.strip_suffix(".jsonl").is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit()))
+/// The number of a segment.
+fn number(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_suffix(".jsonl")?.parse().ok()
+}
+
+/// The last segment that a base covers.
+fn last_of_base(path: &Path) -> Option<u64> {
+    let (_, last) = path.file_name()?.to_str()?.strip_suffix(".base.jsonl")?.split_once('-')?;
+    last.parse().ok()
 }
 
 fn header(bytes: &[u8]) -> Option<Value> {

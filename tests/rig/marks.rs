@@ -57,6 +57,14 @@ pub fn read(place: &Path) -> Marks {
     marks
 }
 
+/// The job and the number of its run, of a worker's message that it has ended for good.
+pub fn told_end(line: &str) -> Option<(&str, u32)> {
+    let is_end = line.ends_with(", completed") || line.ends_with(", dead");
+    let (id, rest) = line.split_once(": run ").filter(|_| is_end)?;
+    let (run, _) = rest.split_once(" ended: ")?;
+    Some((id, run.parse().ok()?))
+}
+
 impl Marks {
     /// The number of the last run of each job that began.
     pub fn last_runs(&self) -> BTreeMap<&str, u32> {
