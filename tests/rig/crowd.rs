@@ -23,6 +23,7 @@ pub enum Part {
 pub struct Crowd {
     members: Mutex<Members>,
     kills: AtomicUsize,
+    torn: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -83,6 +84,8 @@ impl Crowd {
         lock(&self.members).children.retain(|(_, other)| !Arc::ptr_eq(other, &child));
         let rest = rest.join().expect("a reader ends");
         let err = if part == Part::Works { said } else { rest };
+        let told = err.matches("were never acknowledged").count();
+        self.torn.fetch_add(told, Ordering::SeqCst);
         Some(End { code: code(status), err })
     }
 
@@ -103,10 +106,26 @@ impl Crowd {
             return false;
         }
         let (_, child) = random.pick(&all);
-        // One that was waited for is not signalled.
+        self.kill(child)
+    }
+
+    /// Kills all that play this part.
+    pub fn strike_all(&self, part: Part) {
+        for (_, child) in lock(&self.members).children.iter().filter(|(own, _)| *own == part) {
+            self.kill(child);
+        }
+    }
+
+    /// Kills one, unless it was waited for.
+    fn kill(&self, child: &Mutex<Child>) -> bool {
         let was_there = lock(child).kill().is_ok();
         self.kills.fetch_add(usize::from(was_there), Ordering::SeqCst);
         was_there
+    }
+
+    /// How often somebody was told that the end of the log was torn.
+    pub fn torn(&self) -> usize {
+        self.torn.load(Ordering::SeqCst)
     }
 
     /// How many were killed.
