@@ -18,6 +18,9 @@ pub enum Part {
     Works,
 }
 
+/// How a shell tells that a process was ended by SIGXFSZ.
+pub const XFSZ: i32 = 128 + 25;
+
 /// The processes.
 #[derive(Default)]
 pub struct Crowd {
@@ -84,9 +87,9 @@ impl Crowd {
         lock(&self.members).children.retain(|(_, other)| !Arc::ptr_eq(other, &child));
         let rest = rest.join().expect("a reader ends");
         let err = if part == Part::Works { said } else { rest };
-        let told = err.matches("were never acknowledged").count();
-        self.torn.fetch_add(told, Ordering::SeqCst);
-        Some(End { code: code(status), err })
+        let code = code(status);
+        self.torn.fetch_add(usize::from(code == XFSZ), Ordering::SeqCst);
+        Some(End { code, err })
     }
 
     /// Lets nobody in any more; returns once whoever was about to start has started.
@@ -123,7 +126,7 @@ impl Crowd {
         was_there
     }
 
-    /// How often somebody was told that the end of the log was torn.
+    /// How many were ended at a limit on the size of a file, in the middle of a write.
     pub fn torn(&self) -> usize {
         self.torn.load(Ordering::SeqCst)
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::rig::crowd::{Crowd, Part};
+use crate::rig::crowd::{Crowd, Part, XFSZ};
 use crate::rig::ledger::{Ledger, by_id};
 use crate::rig::random::Random;
 use crate::rig::{Broken, Place, is_long, log, marks, variable, wait_for, wait_out};
@@ -19,9 +19,6 @@ const LARGEST: f64 = 510_000.0;
 
 /// The size of a segment, in bytes.
 const SEGMENT: u64 = 1 << 20;
-
-/// How a shell tells that a process was ended by SIGXFSZ.
-const XFSZ: i32 = 128 + 25;
 
 /// What is written at once and takes a while, in bytes.
 const MUCH: u64 = 200_000;
@@ -201,7 +198,7 @@ fn check(place: &Place, ledger: &Ledger, crowd: &Crowd) -> Result<(), Broken> {
     }
     log::survey(&place.queue)?;
     eprintln!(
-        "{} kills, {} ids and {} ends told, {} jobs and {} runs, {} torn ends",
+        "{} kills, {} ids and {} ends told, {} jobs and {} runs, {} writes cut off",
         crowd.kills(),
         notes.there.len(),
         notes.ended.len(),
