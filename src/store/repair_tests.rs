@@ -135,6 +135,16 @@ const SCENES: &[Scene] = &[
         &["1a", "2a", "2b", "3a", "3b"],
     ),
     (
+        "a line of a base in which the mark is",
+        |store| {
+            write_three(store);
+            store.seal().unwrap();
+            store.compactor().unwrap().run(None).unwrap().unwrap();
+        },
+        |log| replace(&log.join("00000001-00000003.base.jsonl"), "\"3b\"", "\"3x\""),
+        &["1a", "1b", "2a", "2b", "3a"],
+    ),
+    (
         "the header of a base",
         |store| {
             write_three(store);

@@ -319,3 +319,22 @@ fn nothing_is_taken_over_while_a_job_runs() {
     wait_until("the end of the job", || home.processes_of("slow").is_empty());
     home.repair();
 }
+
+#[test]
+fn a_damaged_base_gives_what_holds_of_it() {
+    let home = worked();
+    home.ok("compact");
+    let base = home.segments().into_iter().find(|path| path.to_string_lossy().contains(".base."));
+    edit(&base.expect("a base"), |text| text.replace("echo\",\"2\"", "echo\",\"3\""));
+    let (code, report) = home.examine();
+    assert_eq!(code, 3);
+    let faults = troubles(&report).into_iter().filter(|(_, level)| level == "fault");
+    assert_eq!(faults.map(|(name, _)| name).collect::<Vec<_>>(), ["bases"], "{report}");
+    let done = home.run("doctor --repair --yes --quiet");
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.stderr.starts_with("lost of ") && done.stderr.contains("bytes "), "{done:?}");
+    assert_eq!(home.ids_there(), ["one", "three"]);
+    home.ok("enqueue --id four true");
+    let _ = home.drain("");
+    assert_eq!((home.examine().0, home.state("four").as_str()), (0, "completed"));
+}

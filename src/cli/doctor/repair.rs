@@ -12,7 +12,7 @@ use crate::cli::error::Failure;
 use crate::cli::progress::Progress;
 use crate::cli::session::Session;
 use crate::domain::event::Event;
-use crate::store::doctor::Report;
+use crate::store::doctor::{Level, Report};
 use crate::store::repair::Step;
 use crate::worker::process::leftovers::carriers;
 use crate::worker::recover::settle_dead;
@@ -62,20 +62,28 @@ pub(super) fn perform(
         repair.done.extend(done);
         if [Step::Rebuild, Step::TakeOver].contains(step) {
             repair.lost = report.missing.iter().map(|&(from, to)| Missing { from, to }).collect();
-            tell_what_is_lost(session, &repair.lost);
+            tell_what_is_lost(session, report, &repair.lost);
         }
     }
     Ok(repair)
 }
 
 /// What was acknowledged and is gone is told in any case.
-fn tell_what_is_lost(session: &Session, lost: &[Missing]) {
+fn tell_what_is_lost(session: &Session, report: &Report, lost: &[Missing]) {
     let range = |lost: &Missing| match lost.to - lost.from {
         0 => lost.from.to_string(),
         _ => format!("{} to {}", lost.from, lost.to),
     };
     let ranges: Vec<String> = lost.iter().map(range).collect();
+    // The lines of a base are of jobs, and have no number of their own to be missed by.
+    let of_bases = report.checks.iter().filter(|check| check.name == "bases");
+    let of_bases: Vec<_> = of_bases.flat_map(|check| &check.found).collect();
+    for found in of_bases.iter().filter(|found| found.level == Level::Fault) {
+        let what = format!("lost of {}: {}\n", found.file.display(), found.what);
+        crate::cli::output::message(&what);
+    }
     match &ranges[..] {
+        [] if !of_bases.is_empty() => {}
         [] => session.note("no line of the log is lost"),
         _ => crate::cli::output::message(&format!("lost: seq {}\n", ranges.join(", "))),
     }

@@ -215,7 +215,13 @@ impl<'a> Walk<'a> {
                 Err(what) if (first..=last).all(|number| segments.contains_key(&number)) => {
                     self.bases.note(&file, format!("{what}; what it stands for is still there"));
                 }
-                Err(what) => self.bases.fault(&file, what),
+                Err(what) => {
+                    self.bases.fault(&file, what);
+                    // Nothing else has what it stands for, so what still holds of it is where the log begins.
+                    start = last + 1;
+                    let next = segments.get(&start).and_then(|next| next.as_ref()?.prev.as_ref());
+                    self.seq = next.map_or(0, |prev| prev.seq);
+                }
             }
         }
         self.bases.summary = counted(bases.len() as u64, "base", "bases");
