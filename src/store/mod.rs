@@ -370,7 +370,13 @@ impl Store {
 /// Notes damage that was found under the lock, so that every writer refuses until it is repaired. A note that can't be
 /// written is no harm: whoever comes next finds the damage again.
 fn noting(disk: &dyn Disk, place: &Place, error: &StoreError) {
-    let StoreError::Damaged(what) = error else { return };
+    if let StoreError::Damaged(what) = error {
+        note_damage(disk, place, &what.to_string());
+    }
+}
+
+/// Notes that nothing must be written, and why, until a repair has ended.
+fn note_damage(disk: &dyn Disk, place: &Place, what: &str) {
     let note = || -> std::io::Result<()> {
         let local = disk.open(&place.local(), Open::Directory)?;
         let file = local.open_in("degraded", Open::ReadWrite)?;
