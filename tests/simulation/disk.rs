@@ -21,7 +21,6 @@ pub struct SimulatedDisk<L> {
     pub process: Process<L>,
 }
 
-/// An open file of a process.
 #[derive(Debug)]
 struct SimulatedHandle<L: Send> {
     process: Process<L>,
