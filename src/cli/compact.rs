@@ -9,7 +9,7 @@ use super::output::Out;
 use super::render::{amount, facts, visible};
 use super::session::Session;
 use crate::domain::retention::Retention;
-use crate::store::compact::{Compacted, Idle};
+use crate::store::compact::{Compacted, Compactor, Idle};
 use crate::worker::signal;
 
 /// What was done, or would be, as JSON.
@@ -30,8 +30,7 @@ struct Report {
 
 /// Does it.
 pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failure> {
-    signal::step_back();
-    session.read()?;
+    signal::aside(|| session.read())?;
     let config = session.store.config().map_err(Failure::of_reading)?;
     let retention = Retention::of(&session.settings.over(&config));
     let mut report = Report {
@@ -47,7 +46,8 @@ pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failur
         true => {
             let expired = session.store.expired(retention);
             report.expired = expired.len() as u64;
-            session.store.compactor().map(|compactor| compactor.rehearse(&expired)).transpose()
+            let rehearse = |compactor: Compactor| signal::aside(|| compactor.rehearse(&expired));
+            session.store.compactor().map(rehearse).transpose()
         }
         false => work(session, args, retention, &mut report),
     };
@@ -83,7 +83,8 @@ fn work(
     report.expired = store.expire(retention)?;
     store.seal()?;
     let archive = args.archive.as_deref();
-    let outcome = store.compactor().map(|compactor| compactor.run(archive)).transpose()?;
+    let run = |compactor: Compactor| signal::aside(|| compactor.run(archive));
+    let outcome = store.compactor().map(run).transpose()?;
     report.outputs = store.sweep_outputs()?;
     store.write_checkpoint();
     Ok(outcome)

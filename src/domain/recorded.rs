@@ -25,6 +25,8 @@ pub struct JobRecorded {
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Life {
+    /// Absent where it is `completed`.
+    #[serde(default = "completed", skip_serializing_if = "is_completed")]
     state: JobState,
     /// When anything last happened to it; absent where that is the end of its last run, or its beginning where none has
     /// ended.
@@ -170,6 +172,14 @@ fn recall(number: u32, run: RunRecorded, created_at: Timestamp) -> Run {
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn completed() -> JobState {
+    JobState::Completed
+}
+
+fn is_completed(state: &JobState) -> bool {
+    *state == JobState::Completed
 }
 
 fn is_zero(number: &u32) -> bool {

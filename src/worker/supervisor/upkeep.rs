@@ -70,9 +70,9 @@ impl Supervisor<'_> {
         let Some(compactor) = self.store.compactor() else { return };
         let sender = self.inbox.sender();
         let work = move || {
-            signal::step_back();
+            let ending = signal::aside(|| compactor.run(None));
             // Nobody receives any more where the worker is ending.
-            let _ = sender.send(Message::Compacted(Box::new(compactor.run(None))));
+            let _ = sender.send(Message::Compacted(Box::new(ending)));
         };
         let thread = std::thread::Builder::new().name("compact".to_owned()).spawn(work);
         self.upkeep.compacts = thread.is_ok();
