@@ -14,11 +14,12 @@ use super::disk::{Disk, Handle, Open};
 use super::doctor::{Condition, Level, Report};
 use super::log::Log;
 use super::node::Identity;
-use super::replay::View;
+use super::replay::{Cursor, View};
 use super::rotate::{Reason, Rotation};
 use super::segment::SegmentName;
 use super::small_file::{self, FileError};
-use super::{Store, StoreError, base, note_damage};
+use super::{Store, StoreError, base, checkpoint, note_damage};
+use crate::domain::state::NodeState;
 
 /// Something that is done to mend a queue. They are done in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +40,15 @@ pub enum Step {
     RemoveTemporary,
     /// Removes what can be made again.
     DropCaches,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mended {
+    /// A sentence each.
+    pub done: Vec<String>,
+    /// Up to this `seq` nothing is lost, whatever was damaged: it had been read before.
+    pub remembered: u64,
 }
 
 impl Step {
@@ -125,9 +135,14 @@ impl Store {
     /// Does a step, and says what was done, a sentence each. What is done by processes is not done here.
     ///
     /// Errors: where the disk fails. What was done by then stays, and a second repair goes on from there.
-    pub fn repair(&mut self, step: Step) -> Result<Vec<String>, StoreError> {
-        match step {
-            Step::Rebuild => self.rebuild(),
+    pub fn repair(&mut self, step: Step) -> Result<Mended, StoreError> {
+        let mut remembered = 0;
+        let done = match step {
+            Step::Rebuild => {
+                let (done, known) = self.rebuild()?;
+                remembered = known;
+                Ok(done)
+            }
             Step::MoveAway => self.move_away(),
             Step::Reopen => self.reopen(),
             Step::BeginSegment => {
@@ -143,42 +158,64 @@ impl Store {
                 Ok(vec![taken.map_or_else(put_back, |taken| taken.to_string())])
             }
             Step::SettleDead => Ok(Vec::new()),
-        }
+        };
+        Ok(Mended { done: done?, remembered })
     }
 
     /// Writes a base of every line that holds and a segment behind it.
-    fn rebuild(&mut self) -> Result<Vec<String>, StoreError> {
+    fn rebuild(&mut self) -> Result<(Vec<String>, u64), StoreError> {
         if self.degraded().is_none() {
             // From here on nothing is removed that a base stands for, until it is in quarantine.
             note_damage(self.disk.as_ref(), &self.place, "a repair was begun and did not end");
         }
-        let Some(compactor) = self.compactor() else { return Ok(Vec::new()) };
+        let Some(compactor) = self.compactor() else { return Ok((Vec::new(), 0)) };
         let Some(guard) = compactor.lock()? else { return Err(self.busy()) };
         let outcome = self.rebuild_locked(&compactor);
         // Unlocked before the close: a child between fork and exec may hold a copy.
         let _ = guard.unlock();
-        outcome?;
+        let remembered = outcome?;
         self.forget();
         let mut done = vec!["every line that holds is in a new base".to_owned()];
+        if remembered > 0 {
+            done.push(format!("up to seq {remembered} it is as it was read before the damage"));
+        }
         done.extend(self.move_away()?);
         done.extend(self.drop_caches()?);
         done.extend(self.reopen()?);
-        Ok(done)
+        Ok((done, remembered))
     }
 
-    fn rebuild_locked(&mut self, compactor: &Compactor) -> Result<(), StoreError> {
+    /// The own node's state as the checkpoint has it, which is only written of a log that is whole.
+    fn checkpointed(&self) -> Option<(NodeState, Cursor)> {
+        let node = self.place.node()?;
+        let cache = self.cache()?;
+        let checkpoint = checkpoint::open(cache.as_ref(), Some(node), &self.boot)?;
+        let mut view = checkpoint.load()?;
+        Some((view.state.nodes.remove(node)?, view.cursors.remove(node)?))
+    }
+
+    /// Says up to which `seq` nothing is lost.
+    fn rebuild_locked(&mut self, compactor: &Compactor) -> Result<u64, StoreError> {
+        let begin = self.checkpointed();
         let (disk, clock) = (Arc::clone(&self.disk), self.clock.clone());
         let mut log = Log::new(disk, clock, self.place.clone(), self.boot.clone());
         let mut locked = log.lock()?;
         let path = locked.log.path.clone();
         let mark = locked.mark().map_err(StoreError::io("read the mark in", &path))?;
         let mark = mark.filter(|mark| mark.node == locked.log.node);
-        let salvaged = compactor.salvage(locked.directory.as_ref(), mark.as_ref())?;
+        let (directory, mark) = (locked.directory.as_ref(), mark.as_ref());
+        // Lines that must stay as they stand may be among the damaged ones; then only what holds is left.
+        let salvaged = match begin.map(|begin| compactor.salvage(directory, mark, Some(begin))) {
+            Some(Ok(salvaged)) => salvaged,
+            Some(Err(_)) | None => compactor.salvage(directory, mark, None)?,
+        };
+        let remembered = salvaged.remembered;
         let mut rotation = Rotation::new(Reason::Repair, salvaged.end.segment + 1);
         rotation.prev = Some(salvaged.end);
         rotation.not_before = salvaged.latest.after(LATER);
         rotation.config = salvaged.config;
-        locked.rotate(rotation).map(drop)
+        locked.rotate(rotation)?;
+        Ok(remembered)
     }
 
     /// Files of the own log that are of no use there: copies; bases that are not whole beside one that is, or beside what

@@ -14,8 +14,8 @@ use super::mark::Mark;
 use super::progress::Progress;
 use super::rollback;
 use super::segment::{self, Placed};
-use crate::domain::event::{Event, SegmentEnd};
-use crate::domain::state::{NodeState, State};
+use crate::domain::event::{BatchCommitted, Event, Record, SegmentEnd};
+use crate::domain::state::{Enqueued, NodeState, State};
 use crate::domain::timestamp::Timestamp;
 
 /// How far a node's log has been read: a place just behind a line.
@@ -219,6 +219,11 @@ impl<'a> Fold<'a> {
         }
     }
 
+    /// A pass that goes on from a place.
+    pub(super) fn behind(reading: Reading<'a>, state: NodeState, cursor: Cursor) -> Self {
+        Fold { state, cursor: Some(cursor), ..Fold::new(reading) }
+    }
+
     /// A pass from the beginning to the end of segment `last`, on which each line that counts is shown.
     pub(super) fn watched(
         reading: Reading<'a>,
@@ -354,6 +359,7 @@ impl Fold<'_> {
         } else {
             let expected = self.state.facts.last_seq.saturating_add(1);
             if record.seq != expected {
+                self.commit_before_gap(expected);
                 let what = format!("seq {} stands where {expected} should", record.seq);
                 self.note(number, what);
                 if !self.reading.own {
@@ -374,10 +380,46 @@ impl Fold<'_> {
                 watch(placed, bytes);
             }
             // An event that cannot be is listed in the state, and replay goes on.
-            let _ = self.state.apply(record);
+            let _ = match self.short_batch(record) {
+                Some(record) => self.state.apply(&record),
+                None => self.state.apply(record),
+            };
         }
         self.cursor = Some(Cursor { segment: number, offset: placed.end, crc: placed.crc });
         true
+    }
+
+    /// Behind damage, the end of a batch of which lines are lost: the rest of its jobs were acknowledged with them.
+    fn short_batch(&self, record: &Record) -> Option<Record> {
+        let Event::BatchCommitted(batch) = &record.event else { return None };
+        let open = self.state.facts.open_batches.get(&batch.batch)?;
+        let count = open.len() as u64;
+        let is_short = self.is_damaged() && count < batch.count;
+        let event = Event::BatchCommitted(BatchCommitted { count, ..batch.clone() });
+        is_short.then(|| Record { event, ..record.clone() })
+    }
+
+    /// Where the line right behind the last job of a batch is lost, that was its end, and it was acknowledged.
+    fn commit_before_gap(&mut self, first_missing: u64) {
+        let is_last =
+            |jobs: &Vec<Enqueued>| jobs.last().map(|job| job.seq + 1) == Some(first_missing);
+        if !self.reading.own {
+            return;
+        }
+        let open = self.state.facts.open_batches.iter();
+        let ended = open.filter(|(_, jobs)| is_last(jobs));
+        let ended: Vec<BatchCommitted> = ended
+            .map(|(batch, jobs)| BatchCommitted { batch: batch.clone(), count: jobs.len() as u64 })
+            .collect();
+        for batch in ended {
+            let (ts, event) = (self.state.facts.last_ts, Event::BatchCommitted(batch));
+            // A job of it that cannot be is listed in the state.
+            let _ = self.state.apply(&Record { seq: 0, ts, wall: None, event });
+        }
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.reading.own && (self.reading.salvage || !self.damage.is_empty())
     }
 
     fn note(&mut self, number: u64, what: String) {

@@ -21,6 +21,11 @@ impl Home {
         report["repair"].clone()
     }
 
+    /// Takes away what was read before.
+    fn forget(&self) {
+        let _ = fs::remove_dir_all(self.local().join("cache"));
+    }
+
     /// Every file in quarantine by its name.
     fn quarantine(&self) -> BTreeMap<String, Vec<u8>> {
         let times = fs::read_dir(self.local().join("quarantine")).into_iter().flatten().flatten();
@@ -129,6 +134,7 @@ fn a_damaged_log_goes_on_with_every_line_that_holds() {
         let before: BTreeMap<String, Value> =
             ["one", "two", "three"].iter().map(|id| ((*id).to_owned(), home.job(id))).collect();
         make(&home);
+        home.forget();
         let damaged = home.files_of_the_log();
         assert_eq!(home.examine().0, 3, "{wound}");
         let repair = home.repair();
@@ -161,6 +167,49 @@ fn a_damaged_log_goes_on_with_every_line_that_holds() {
     }
 }
 
+/// Once a repair threw the cache away first, and with it what only the cache still had.
+#[test]
+fn what_was_read_before_the_damage_is_not_lost() {
+    for (wound, make, ..) in WOUNDS {
+        let home = worked();
+        let before = home.run("list --json").json();
+        assert!(home.local().join("cache/state.ckpt").exists());
+        make(&home);
+        let repair = home.repair();
+        if home.run("list --json").json() == before {
+            assert_eq!(repair["lost"], json!([]), "{wound}");
+        } else {
+            // The place that the cache had read to was hit itself.
+            assert!(wound.contains("header") || wound.contains("missing"), "{wound}: {repair}");
+        }
+        assert_eq!(home.examine().0, 0, "{wound}");
+        home.ok("enqueue true");
+    }
+}
+
+/// Once a repair made nothing of a batch of which one line was lost.
+#[test]
+fn of_a_batch_that_lost_a_line_the_rest_is_there() {
+    for (lost, left) in [("echo 7", 39), ("batch_committed", 40), ("echo 39", 39)] {
+        let home = Home::new();
+        let lines: String = (0..40).map(|n| format!("echo {n}\n")).collect();
+        home.run_with("enqueue --lines - --quiet", &lines).ok();
+        home.ok("enqueue --id other true");
+        edit(&home.own_segment(1), |text| {
+            let line = text.lines().find(|line| line.contains(&format!("\"{lost}\""))).unwrap();
+            text.replace(line, &line.replace("\"ts\"", "\"tz\""))
+        });
+        home.forget();
+        // What is readable is shown before it is mended, too.
+        assert_eq!(home.run("list --ids").stdout.lines().count(), left + 1, "{lost}");
+        assert_eq!(home.repair()["lost"].as_array().unwrap().len(), 1);
+        assert_eq!(home.ok("list --ids").lines().count(), left + 1, "{lost}");
+        home.drain("").ok();
+        assert_eq!(home.run("status --json").json()["counts"]["completed"], left + 1);
+        assert_eq!(home.examine().0, 0);
+    }
+}
+
 #[test]
 fn a_job_whose_enqueueing_is_lost_is_lost_and_one_whose_end_is_lost_runs_again() {
     let home = Home::new();
@@ -174,6 +223,7 @@ fn a_job_whose_enqueueing_is_lost_is_lost_and_one_whose_end_is_lost_runs_again()
         let line = line.expect("the line");
         text.replace(line, &line.replace("completed", "complexed"))
     });
+    home.forget();
     let repair = home.repair();
     assert_eq!(repair["lost"], json!([{"from": seq, "to": seq}]));
     assert!(repair["steps"].as_array().expect("steps").contains(&json!("rebuild")));
@@ -186,6 +236,7 @@ fn a_job_whose_enqueueing_is_lost_is_lost_and_one_whose_end_is_lost_runs_again()
 fn what_was_damaged_says_what_is_lost_to_a_person_too() {
     let home = worked();
     edit(&home.own_segment(1), |text| text.replace("echo\",\"2\"", "echo\",\"3\""));
+    home.forget();
     let done = home.run("doctor --repair --yes --quiet");
     assert_eq!((done.code, done.stderr.as_str()), (0, "lost: seq 2\n"));
 }

@@ -13,7 +13,7 @@ use crate::cli::progress::Progress;
 use crate::cli::session::Session;
 use crate::domain::event::Event;
 use crate::store::doctor::{Level, Report};
-use crate::store::repair::Step;
+use crate::store::repair::{Mended, Step};
 use crate::worker::process::leftovers::carriers;
 use crate::worker::recover::settle_dead;
 
@@ -49,8 +49,8 @@ pub(super) fn perform(
     for step in steps {
         let progress = Progress::new(session.globals.quiet);
         progress.show(step.sentence());
-        let done = match step {
-            Step::SettleDead => settle(session)?,
+        let Mended { done, remembered } = match step {
+            Step::SettleDead => Mended { done: settle(session)?, ..Mended::default() },
             Step::TakeOver => take_over(session)?,
             step => session.store.repair(*step).map_err(Failure::of_writing)?,
         };
@@ -61,22 +61,24 @@ pub(super) fn perform(
         }
         repair.done.extend(done);
         if [Step::Rebuild, Step::TakeOver].contains(step) {
-            repair.lost = report.missing.iter().map(|&(from, to)| Missing { from, to }).collect();
-            tell_what_is_lost(session, report, &repair.lost);
+            let lost = report.missing.iter().filter(|(_, to)| *to > remembered);
+            let missing = |&(from, to): &(u64, u64)| Missing { from: from.max(remembered + 1), to };
+            repair.lost = lost.map(missing).collect();
+            tell_what_is_lost(session, report, &repair.lost, remembered);
         }
     }
     Ok(repair)
 }
 
 /// What was acknowledged and is gone is told in any case.
-fn tell_what_is_lost(session: &Session, report: &Report, lost: &[Missing]) {
+fn tell_what_is_lost(session: &Session, report: &Report, lost: &[Missing], remembered: u64) {
     let range = |lost: &Missing| match lost.to - lost.from {
         0 => lost.from.to_string(),
         _ => format!("{} to {}", lost.from, lost.to),
     };
     let ranges: Vec<String> = lost.iter().map(range).collect();
     // The lines of a base are of jobs, and have no number of their own to be missed by.
-    let of_bases = report.checks.iter().filter(|check| check.name == "bases");
+    let of_bases = report.checks.iter().filter(|c| c.name == "bases" && remembered == 0);
     let of_bases: Vec<_> = of_bases.flat_map(|check| &check.found).collect();
     for found in of_bases.iter().filter(|found| found.level == Level::Fault) {
         let what = format!("lost of {}: {}\n", found.file.display(), found.what);
@@ -90,7 +92,7 @@ fn tell_what_is_lost(session: &Session, report: &Report, lost: &[Missing]) {
 }
 
 /// Goes on as a new node, where no process works for the old one any more.
-fn take_over(session: &mut Session) -> Result<Vec<String>, Failure> {
+fn take_over(session: &mut Session) -> Result<Mended, Failure> {
     let node = session.store.place().node().unwrap_or_default().to_owned();
     let working = carriers(&node)
         .map_err(|error| Failure::refused(format!("cannot look for running jobs: {error}")))?;

@@ -9,13 +9,14 @@ use std::io;
 use super::strange::Strange;
 use super::{Compactor, Sealed, names};
 use crate::domain::event::{Segment, SegmentEnd};
+use crate::domain::state::NodeState;
 use crate::domain::timestamp::Timestamp;
 use crate::store::StoreError;
 use crate::store::base::{self, Base};
 use crate::store::disk::{Handle, Open};
-use crate::store::files::{Files, OpenSegment};
+use crate::store::files::{Files, OpenSegment, open_files, still_holds};
 use crate::store::mark::Mark;
-use crate::store::replay::{Fold, Reading};
+use crate::store::replay::{Cursor, Fold, Reading};
 use crate::store::segment::{self, Placed, SegmentName};
 
 impl Compactor {
@@ -23,12 +24,15 @@ impl Compactor {
     /// there, so that no place in the damaged log is taken for one in it. Gives that end, with a configuration for what
     /// follows, and a moment that no line there exceeds.
     ///
+    /// `begin` is a state that was read while the log up to there was whole: what is damaged before that place is not lost.
+    ///
     /// Expects: the append lock and the lock of compactions are held.
     /// Errors: where the disk fails; then the log is as it was.
     pub(in crate::store) fn salvage(
         &self,
         directory: &dyn Handle,
         mark: Option<&Mark>,
+        begin: Option<(NodeState, Cursor)>,
     ) -> Result<Salvaged, StoreError> {
         let all = names(directory).map_err(self.failed("list"))?;
         let files = open(directory, &all).map_err(self.failed("read"))?;
@@ -46,6 +50,14 @@ impl Compactor {
         let Fold { mut state, cursor, .. } = fold;
         strange.add_long(&state);
         let kept = strange.keep(&files, reading, None).map_err(self.failed("read"))?;
+        let mut remembered = 0;
+        if let Some((begun, cursor)) = begin {
+            let known = begun.facts.last_seq;
+            let goes_on = go_on(directory, reading, begun, cursor).map_err(self.failed("read"))?;
+            if let Some(whole) = goes_on {
+                (state, remembered) = (whole, known);
+            }
+        }
         let last = highest(&all).max(mark.map_or(0, |mark| mark.segment)) + 1;
         let ends = ends(&files);
         let seq = ends.iter().map(|end| end.seq).chain(mark.map(|mark| mark.seq)).max();
@@ -69,7 +81,7 @@ impl Compactor {
         if placed.is_err() {
             let _ = directory.unlink(&temporary);
         }
-        placed.map(|()| Salvaged { end, config, latest })
+        placed.map(|()| Salvaged { end, config, latest, remembered })
     }
 }
 
@@ -81,6 +93,24 @@ pub(in crate::store) struct Salvaged {
     pub(in crate::store) config: BTreeMap<String, String>,
     /// No line of it is later.
     pub(in crate::store) latest: Timestamp,
+    /// Up to this `seq` nothing is lost, whatever is damaged there.
+    pub(in crate::store) remembered: u64,
+}
+
+/// Reads on from a place, past whatever doesn't hold; none where the place itself doesn't.
+fn go_on(
+    directory: &dyn Handle,
+    reading: Reading,
+    state: NodeState,
+    cursor: Cursor,
+) -> io::Result<Option<NodeState>> {
+    let files = open_files(directory, Some(&cursor))?;
+    if !still_holds(&files, &cursor)? {
+        return Ok(None);
+    }
+    let mut fold = Fold::behind(reading, state, cursor);
+    fold.take(&files)?;
+    Ok(Some(fold.state))
 }
 
 fn highest(names: &[(String, SegmentName)]) -> u64 {
