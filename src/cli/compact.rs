@@ -9,6 +9,7 @@ use super::output::Out;
 use super::render::{amount, facts, visible};
 use super::session::Session;
 use crate::domain::retention::Retention;
+use crate::store::StoreError;
 use crate::store::compact::{Compacted, Compactor, Idle};
 use crate::worker::signal;
 
@@ -52,6 +53,9 @@ pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failur
         false => work(session, args, retention, &mut report),
     };
     session.tell_notices();
+    if let (Err(StoreError::Damaged(_)), false) = (&outcome, args.dry_run) {
+        session.store.confirm_damage().map_err(Failure::of_writing)?;
+    }
     match outcome.map_err(Failure::of_writing)? {
         Some(Ok(Compacted { files, before, after, jobs, .. })) => {
             (report.files, report.jobs) = (files, jobs);
@@ -72,7 +76,7 @@ fn work(
     args: &Args,
     retention: Retention,
     report: &mut Report,
-) -> Result<Option<Result<Compacted, Idle>>, crate::store::StoreError> {
+) -> Result<Option<Result<Compacted, Idle>>, StoreError> {
     let store = &mut session.store;
     if store.own().is_none() {
         return Ok(None);
@@ -80,12 +84,13 @@ fn work(
     if let (Some(archive), Some(compactor)) = (&args.archive, store.compactor()) {
         compactor.open_archive(archive)?;
     }
-    report.expired = store.expire(retention)?;
+    let went = store.expire(retention)?;
+    (report.expired, report.outputs) = (went.jobs, went.outputs);
     store.seal()?;
     let archive = args.archive.as_deref();
     let run = |compactor: Compactor| signal::aside(|| compactor.run(archive));
     let outcome = store.compactor().map(run).transpose()?;
-    report.outputs = store.sweep_outputs()?;
+    report.outputs += store.sweep_outputs()?;
     store.write_checkpoint();
     Ok(outcome)
 }

@@ -52,6 +52,12 @@ pub(super) fn perform(session: &mut Session, args: &EventsArgs) -> Result<Exit, 
     while let Some(news) = &mut news {
         news.wait(None);
         print(session, &mut tail, &filter, form)?;
+        let missed = std::mem::take(&mut tail.summed_up);
+        if missed > 0 {
+            session.note(&format!(
+                "note: {missed} events were compacted before they were read; what their jobs came to is shown instead"
+            ));
+        }
     }
     Ok(session.finish(Exit::Done))
 }

@@ -80,6 +80,18 @@ pub(super) fn newest(directory: &dyn Handle, names: &[SegmentName]) -> io::Resul
     Ok(None)
 }
 
+/// Opens the base that ends with this segment; none where there is none that is whole.
+pub(super) fn open_number(
+    directory: &dyn Handle,
+    names: &[(String, SegmentName)],
+    last: u64,
+) -> io::Result<Option<Base>> {
+    let bases = names.iter().map(|(_, name)| *name);
+    let bases: Vec<SegmentName> =
+        bases.filter(|name| matches!(name, SegmentName::Base(_, to) if *to == last)).collect();
+    newest(directory, &bases)
+}
+
 /// Opens a base; none where it is not whole.
 pub(super) fn open(directory: &dyn Handle, first: u64, last: u64) -> io::Result<Option<Base>> {
     let file = directory.open_in(&segment::base_name(first, last), Open::Read)?;

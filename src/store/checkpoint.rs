@@ -55,6 +55,11 @@ struct Image {
     ids: Vec<(u64, u64)>,
 }
 
+/// Whether a file in the directory of caches is a checkpoint, or was to become one.
+pub fn is_own(name: &str) -> bool {
+    name == NAME || name.strip_prefix('.').is_some_and(|name| name.starts_with(NAME))
+}
+
 /// An open checkpoint.
 pub struct Checkpoint {
     file: Box<dyn Handle>,

@@ -7,6 +7,7 @@
 //!
 //! Decides nothing: what may be dropped, an event has dropped before.
 
+mod archive;
 mod salvage;
 mod strange;
 
@@ -22,11 +23,11 @@ use super::clock::Clock;
 use super::disk::{Disk, Handle, Lock, Open, append_all};
 use super::error::StoreError;
 use super::files::{Files, open_files};
-use super::node::{NodeError, Place};
+use super::node::Place;
 use super::progress::Progress;
 use super::replay::{Fold, Reading};
 use super::segment::{self, Placed, SegmentName};
-use super::small_file::{self, give};
+use super::small_file::give;
 use crate::domain::event::{Event, Record, SegmentEnd};
 use crate::domain::state::NodeState;
 
@@ -161,8 +162,10 @@ impl Compactor {
             SegmentName::Segment(number) => *number <= base.last,
             SegmentName::Base(_, last) => *last < base.last,
         };
-        let left = names.into_iter().filter(|(_, name)| is_covered(name)).map(|(name, _)| name);
-        let left: Vec<String> = left.collect();
+        let mut left: Vec<_> = names.into_iter().filter(|(_, name)| is_covered(name)).collect();
+        // The lowest first, as whoever reads without the lock expects.
+        left.sort_by_key(|(_, name)| *name);
+        let left: Vec<String> = left.into_iter().map(|(name, _)| name).collect();
         if left.is_empty() {
             return Ok(());
         }
@@ -298,61 +301,6 @@ impl Compactor {
             }
         }
         directory.sync_all().map_err(self.failed("sync"))
-    }
-
-    /// Copies the files that are to be replaced, durably.
-    fn archive(
-        &self,
-        directory: &dyn Handle,
-        sealed: &Sealed,
-        archive: &Path,
-    ) -> Result<(), StoreError> {
-        let failed = |action| {
-            let path = archive.to_owned();
-            move |source| StoreError::NotRecorded { action, path, source }
-        };
-        let there = self.open_archive(archive)?;
-        for name in &sealed.files {
-            let from = directory.open_in(name, Open::Read).map_err(self.failed("read"))?;
-            let bytes = segment::read_range(from.as_ref(), 0, u64::MAX);
-            let bytes = bytes.map_err(self.failed("read"))?;
-            let file = match there.open_in(name, Open::CreateNew) {
-                // An earlier compaction that was ended may have come so far.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let file = there.open_in(name, Open::Read).map_err(failed("read a copy in"))?;
-                    let copy = segment::read_range(file.as_ref(), 0, u64::MAX);
-                    if copy.map_err(failed("read a copy in"))? != bytes {
-                        return Err(failed("make a copy in")(error));
-                    }
-                    file
-                }
-                other => {
-                    let file = other.map_err(failed("make a copy in"))?;
-                    append_all(file.as_ref(), &bytes).map_err(failed("write a copy in"))?;
-                    file
-                }
-            };
-            file.sync_all().map_err(failed("sync a copy in"))?;
-        }
-        there.sync_all().map_err(failed("sync"))
-    }
-
-    /// Opens the directory of copies, making it where it is missing.
-    ///
-    /// Errors: where it is no directory, or the log itself.
-    pub fn open_archive(&self, archive: &Path) -> Result<Box<dyn Handle>, StoreError> {
-        let failed = |action| {
-            let path = archive.to_owned();
-            move |source| StoreError::NotRecorded { action, path, source }
-        };
-        small_file::create_directories(self.disk.as_ref(), archive).map_err(NodeError::from)?;
-        let there = self.disk.open(archive, Open::Directory).map_err(failed("open the archive"))?;
-        let other = there.stat().map_err(failed("look at the archive"))?;
-        let own = self.disk.stat(&self.path()).map_err(self.failed("look at"))?;
-        match (own.inode, own.device) == (other.inode, other.device) {
-            true => Err(failed("copy to")(io::Error::other("it is the log itself"))),
-            false => Ok(there),
-        }
     }
 
     /// Takes the lock that keeps two compactions apart; none where another has it.

@@ -50,8 +50,9 @@ impl Files {
     /// Whether a segment is missing that should be between what is there.
     fn has_gap(&self, cursor: Option<&Cursor>) -> bool {
         let first = match (cursor, &self.base) {
+            (Some(_), Some(base)) => base.last + 1,
             // Where the cursor's own file is gone, it does not hold, and all is opened anew.
-            (Some(_), _) => self.segments.keys().next().copied().unwrap_or(0),
+            (Some(_), None) => self.segments.keys().next().copied().unwrap_or(0),
             (None, Some(base)) => base.last + 1,
             (None, None) => 1,
         };
@@ -64,8 +65,12 @@ fn try_open_files(directory: &dyn Handle, cursor: Option<&Cursor>) -> io::Result
         directory.names()?.iter().filter_map(|name| SegmentName::parse(name)).collect();
     let mut first = cursor.map_or(0, |cursor| cursor.segment);
     let has_cursor_file = |cursor: &Cursor| names.contains(&SegmentName::Segment(cursor.segment));
+    // A compaction that died may have left some of the segments that its base stands for, and not others.
+    let is_covered = |cursor: &Cursor| {
+        names.iter().any(|n| matches!(n, SegmentName::Base(_, last) if *last >= cursor.segment))
+    };
     let mut base = None;
-    if cursor.is_none_or(|cursor| !has_cursor_file(cursor)) {
+    if cursor.is_none_or(|cursor| !has_cursor_file(cursor) || is_covered(cursor)) {
         base = base::newest(directory, &names)?;
         first = base.as_ref().map_or(first, |base| first.max(base.last + 1));
     }

@@ -19,6 +19,7 @@ use super::rotate::{Reason, Rotation};
 use super::segment::SegmentName;
 use super::small_file::{self, FileError};
 use super::{Store, StoreError, base, checkpoint, note_damage};
+use crate::domain::job::Claim;
 use crate::domain::state::NodeState;
 
 /// Something that is done to mend a queue. They are done in this order.
@@ -136,13 +137,8 @@ impl Store {
     ///
     /// Errors: where the disk fails. What was done by then stays, and a second repair goes on from there.
     pub fn repair(&mut self, step: Step) -> Result<Mended, StoreError> {
-        let mut remembered = 0;
         let done = match step {
-            Step::Rebuild => {
-                let (done, known) = self.rebuild()?;
-                remembered = known;
-                Ok(done)
-            }
+            Step::Rebuild => return self.rebuild(&[]),
             Step::MoveAway => self.move_away(),
             Step::Reopen => self.reopen(),
             Step::BeginSegment => {
@@ -159,18 +155,20 @@ impl Store {
             }
             Step::SettleDead => Ok(Vec::new()),
         };
-        Ok(Mended { done: done?, remembered })
+        Ok(Mended { done: done?, remembered: 0 })
     }
 
-    /// Writes a base of every line that holds and a segment behind it.
-    fn rebuild(&mut self) -> Result<(Vec<String>, u64), StoreError> {
+    /// Writes a base of every line that holds and a segment behind it. `live` are the claims of which something runs.
+    ///
+    /// Errors: [`StoreError::InUse`] where the log has lost such a claim, since its job would be run beside what runs.
+    pub fn rebuild(&mut self, live: &[Claim]) -> Result<Mended, StoreError> {
         if self.degraded().is_none() {
             // From here on nothing is removed that a base stands for, until it is in quarantine.
             note_damage(self.disk.as_ref(), &self.place, "a repair was begun and did not end");
         }
-        let Some(compactor) = self.compactor() else { return Ok((Vec::new(), 0)) };
+        let Some(compactor) = self.compactor() else { return Ok(Mended::default()) };
         let Some(guard) = compactor.lock()? else { return Err(self.busy()) };
-        let outcome = self.rebuild_locked(&compactor);
+        let outcome = self.rebuild_locked(&compactor, live);
         // Unlocked before the close: a child between fork and exec may hold a copy.
         let _ = guard.unlock();
         let remembered = outcome?;
@@ -182,7 +180,7 @@ impl Store {
         done.extend(self.move_away()?);
         done.extend(self.drop_caches()?);
         done.extend(self.reopen()?);
-        Ok((done, remembered))
+        Ok(Mended { done, remembered })
     }
 
     /// The own node's state as the checkpoint has it, which is only written of a log that is whole.
@@ -195,7 +193,7 @@ impl Store {
     }
 
     /// Says up to which `seq` nothing is lost.
-    fn rebuild_locked(&mut self, compactor: &Compactor) -> Result<u64, StoreError> {
+    fn rebuild_locked(&mut self, compactor: &Compactor, live: &[Claim]) -> Result<u64, StoreError> {
         let begin = self.checkpointed();
         let (disk, clock) = (Arc::clone(&self.disk), self.clock.clone());
         let mut log = Log::new(disk, clock, self.place.clone(), self.boot.clone());
@@ -205,9 +203,10 @@ impl Store {
         let mark = mark.filter(|mark| mark.node == locked.log.node);
         let (directory, mark) = (locked.directory.as_ref(), mark.as_ref());
         // Lines that must stay as they stand may be among the damaged ones; then only what holds is left.
-        let salvaged = match begin.map(|begin| compactor.salvage(directory, mark, Some(begin))) {
+        let salvage = |begin| compactor.salvage(directory, mark, begin, live);
+        let salvaged = match begin.map(|begin| salvage(Some(begin))) {
             Some(Ok(salvaged)) => salvaged,
-            Some(Err(_)) | None => compactor.salvage(directory, mark, None)?,
+            Some(Err(_)) | None => salvage(None)?,
         };
         let remembered = salvaged.remembered;
         let mut rotation = Rotation::new(Reason::Repair, salvaged.end.segment + 1);
@@ -340,7 +339,8 @@ impl Store {
         let path = self.place.cache_dir();
         let mut count = 0;
         let names = self.cache().and_then(|cache| cache.names().ok()).unwrap_or_default();
-        for name in names {
+        // A directory that somebody has put in its place may have other things in it.
+        for name in names.into_iter().filter(|name| checkpoint::is_own(name)) {
             unlink(self.disk.as_ref(), &path.join(name))?;
             count += 1;
         }

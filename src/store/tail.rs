@@ -34,6 +34,8 @@ pub struct Tail {
     nodes: BTreeMap<String, Reached>,
     /// What is wrong with the own node's log, as far as it was read.
     pub damage: Vec<Damage>,
+    /// How many events were summed up by a compaction before they were handed on one by one.
+    pub summed_up: u64,
 }
 
 /// How far one log has been read.
@@ -62,6 +64,7 @@ impl Tail {
             }
             for source in &mut sources {
                 self.damage.append(&mut source.damage);
+                self.summed_up += std::mem::take(&mut source.summed_up);
             }
             let next = sources
                 .iter_mut()
@@ -154,6 +157,7 @@ struct Source {
     mark: Option<Mark>,
     path: PathBuf,
     damage: Vec<Damage>,
+    summed_up: u64,
 }
 
 /// A segment that is still to be read, from `start` to `limit`; or a base, which stands for segments up to `base`.
@@ -208,7 +212,20 @@ impl Source {
         let segments = base.into_iter().chain(segments).collect();
         let (mark, path, damage, lines) = (None, PathBuf::new(), Vec::new(), VecDeque::new());
         let (number, base) = (0, None);
-        Ok(Source { node, reached, segments, lines, number, base, is_own, mark, path, damage })
+        let summed_up = 0;
+        Ok(Source {
+            node,
+            reached,
+            segments,
+            lines,
+            number,
+            base,
+            is_own,
+            mark,
+            path,
+            damage,
+            summed_up,
+        })
     }
 
     /// Reads the next segment once the lines of the last are used up.
@@ -289,6 +306,8 @@ impl Source {
     /// A line of a base, where it says more than was handed on before the base was written.
     fn next_of_base(&mut self, record: Record, text: String, end: &SegmentEnd) -> Option<Line> {
         if matches!(record.event, Event::BaseEnd(_)) {
+            // Who begins with a base has missed nothing of what it is shown.
+            self.summed_up += self.reached.seq.map_or(0, |seq| end.seq.saturating_sub(seq));
             (self.reached.ts, self.reached.seq) = (end.ts, Some(end.seq));
         }
         let since = match &record.event {

@@ -3,6 +3,7 @@
 //!
 //! Knows nothing of when, or on whose behalf.
 
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use std::sync::Arc;
 use super::compact::Compactor;
 use super::disk::{Disk, Handle, Lock, Open};
 use super::layout;
+use super::replay::{Reading, View};
 use super::rotate::Reason;
 use super::segment::{self, SegmentName};
-use super::{Store, StoreError};
+use super::{Store, StoreError, noting};
 use crate::domain::config::Config;
 use crate::domain::event::Event;
 use crate::domain::job::{Job, JobId};
@@ -25,13 +27,15 @@ const AT_ONCE: usize = 4096;
 const MOST_SEGMENTS: usize = 256;
 
 /// So many runs of a job are looked for among the outputs.
-const MOST_RUNS: u32 = 1000;
+const MOST_RUNS: usize = 1000;
 
 /// What went by a part of [`Store::expire`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Went {
     /// How many jobs.
     pub jobs: u64,
+    /// How many files that they printed to.
+    pub outputs: u64,
     /// Whether there may be more.
     pub more: bool,
 }
@@ -62,14 +66,15 @@ impl Store {
     }
 
     /// Removes the finished jobs that are not kept any longer, with what they printed, and gives up batches that nobody
-    /// made whole. Says how many jobs went.
+    /// made whole.
     ///
     /// Errors: as [`Store::transact`].
-    pub fn expire(&mut self, retention: Retention) -> Result<u64, StoreError> {
-        let mut sum = 0;
+    pub fn expire(&mut self, retention: Retention) -> Result<Went, StoreError> {
+        let mut sum = Went::default();
         loop {
             let went = self.expire_some(retention)?;
-            sum += went.jobs;
+            sum.jobs += went.jobs;
+            sum.outputs += went.outputs;
             if !went.more {
                 return Ok(sum);
             }
@@ -92,10 +97,8 @@ impl Store {
             events.extend(over.iter().map(|job| retention::expire(job)));
             Ok((events, over.into_iter().map(Traces::of).collect::<Vec<_>>()))
         })?;
-        for traces in &gone {
-            traces.remove(self.disk.as_ref(), &self.place.output_dir());
-        }
-        Ok(Went { jobs: gone.len() as u64, more: gone.len() == AT_ONCE })
+        let outputs = self.forget_outputs(&gone);
+        Ok(Went { jobs: gone.len() as u64, outputs, more: gone.len() == AT_ONCE })
     }
 
     /// What would go by [`Store::expire`], as events.
@@ -103,6 +106,33 @@ impl Store {
         let own = self.own();
         let over = own.map(|own| retention::expired(own, retention, self.now(), usize::MAX));
         over.unwrap_or_default().into_iter().map(retention::expire).collect()
+    }
+
+    /// Sees, with appenders kept out, whether the log is damaged anywhere, and notes it. What was read before may hide
+    /// it from whoever reads on from there.
+    ///
+    /// Errors: [`StoreError::Damaged`].
+    pub fn confirm_damage(&mut self) -> Result<(), StoreError> {
+        self.establish()?;
+        let log = self.log.as_mut().expect("BUG: no log after it was established");
+        let mut locked = log.lock()?;
+        locked.settle()?;
+        let (path, node) = (locked.log.path.clone(), locked.log.node.clone());
+        let mark = locked.mark().map_err(StoreError::io("read the mark in", &path))?;
+        let mark = mark.filter(|mark| mark.node == node);
+        let (mark, own, salvage) = (mark.as_ref(), true, false);
+        let reading = Reading { path: &path, node: &node, mark, own, salvage };
+        let mut view = View::default();
+        let read = view.refresh_node(locked.directory.as_ref(), reading);
+        read.map_err(StoreError::io("read", &path))?;
+        match view.damage.into_iter().next() {
+            Some(damage) => {
+                let error = StoreError::Damaged(damage);
+                noting(self.disk.as_ref(), &self.place, &error);
+                Err(error)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Whether more than half of the lines would go by a compaction, and as much was sealed since the last as that left,
@@ -176,11 +206,25 @@ impl Store {
         Ok(gone)
     }
 
-    /// Removes what jobs printed that were just purged.
-    pub fn forget_outputs(&self, jobs: &[Traces]) {
+    /// Removes what jobs printed that were just purged. What can't be removed now is found by
+    /// [`Store::sweep_outputs`]. Says how many files went.
+    pub fn forget_outputs(&self, jobs: &[Traces]) -> u64 {
+        let mut shards: BTreeMap<String, Vec<&Traces>> = BTreeMap::new();
         for traces in jobs {
-            traces.remove(self.disk.as_ref(), &self.place.output_dir());
+            shards.entry(layout::shard(traces.id.as_str())).or_default().push(traces);
         }
+        let mut gone = 0;
+        for (shard, jobs) in shards {
+            let path = self.place.output_dir().join(shard);
+            let Ok(shard) = self.disk.open(&path, Open::Directory) else { continue };
+            // Most jobs leave nothing, and a listing costs less than asking for each file of each run.
+            let Ok(names) = shard.names() else { continue };
+            let there: HashSet<String> = names.into_iter().collect();
+            for name in jobs.into_iter().flat_map(Traces::names) {
+                gone += u64::from(there.contains(&name) && remove_unheld(shard.as_ref(), &name));
+            }
+        }
+        gone
     }
 }
 
@@ -214,15 +258,9 @@ impl Traces {
         Traces { id: job.id().clone(), last_run: job.last_run }
     }
 
-    /// Removes it. What can't be removed now is found by [`Store::sweep_outputs`].
-    fn remove(&self, disk: &dyn Disk, outputs: &Path) {
-        let shard = outputs.join(layout::shard(self.id.as_str()));
-        let Ok(shard) = disk.open(&shard, Open::Directory) else { return };
-        for run in (1..=self.last_run).rev().take(MOST_RUNS as usize) {
-            for name in layout::run_names(self.id.as_str(), run) {
-                remove_unheld(shard.as_ref(), &name);
-            }
-        }
+    fn names(&self) -> impl Iterator<Item = String> {
+        let runs = (1..=self.last_run).rev().take(MOST_RUNS);
+        runs.flat_map(|run| layout::run_names(self.id.as_str(), run))
     }
 }
 

@@ -371,6 +371,42 @@ fn nothing_is_taken_over_while_a_job_runs() {
     home.repair();
 }
 
+/// Once a repair made a job pending whose start was lost, and it was run beside itself.
+#[test]
+fn nothing_is_mended_while_a_run_goes_on_whose_start_is_lost() {
+    let home = Home::new();
+    home.enqueue("slow", "", "echo $$ >> begun; until test -e go; do sleep 0.02; done");
+    let worker = home.worker_up("");
+    home.wait_for_lines("begun", 1);
+    edit(&home.own_segment(1), |text| {
+        let line = text.lines().find(|line| line.contains("\"claimed\"")).expect("a claim");
+        text.replace(line, &line.replace("claimed", "clammed"))
+    });
+    home.forget();
+    let refused = home.run("doctor --repair --yes").fails(3);
+    assert!(refused.contains("a run that goes on"), "{refused}");
+    home.fails("enqueue true", 3);
+    home.write("go", "");
+    wait_until("the end of the job", || home.processes_of("slow").is_empty());
+    let _ = worker.end();
+    home.repair();
+    let _ = home.drain("");
+    assert_eq!(home.state("slow"), "completed");
+    assert_eq!(home.examine().0, 0);
+}
+
+#[test]
+fn the_last_line_is_told_of_where_it_is_lost() {
+    let home = Home::new();
+    for id in ["one", "two", "three"] {
+        home.ok(&format!("enqueue --id {id} true"));
+    }
+    edit(&home.own_segment(1), |text| text.replace("\"three\"", "\"thrEe\""));
+    home.forget();
+    assert_eq!(home.repair()["lost"], json!([{"from": 3, "to": 3}]));
+    assert_eq!(home.ok("list --ids"), "one\ntwo\n");
+}
+
 #[test]
 fn a_damaged_base_gives_what_holds_of_it() {
     let home = worked();
@@ -381,6 +417,7 @@ fn a_damaged_base_gives_what_holds_of_it() {
     assert_eq!(code, 3);
     let faults = troubles(&report).into_iter().filter(|(_, level)| level == "fault");
     assert_eq!(faults.map(|(name, _)| name).collect::<Vec<_>>(), ["bases"], "{report}");
+    home.forget();
     let done = home.run("doctor --repair --yes --quiet");
     assert_eq!(done.code, 0, "{done:?}");
     assert!(done.stderr.starts_with("lost of ") && done.stderr.contains("bytes "), "{done:?}");

@@ -21,7 +21,8 @@ pub struct Compact {
     /// Say what would be done, with sizes, and do nothing
     #[arg(long, conflicts_with = "archive", action = SET)]
     pub dry_run: bool,
-    /// Copy the files that are replaced to this directory first [default: they are removed]
+    /// Copy the files that are replaced to this directory first, below the name of the node [default: they are
+    /// removed]
     #[arg(long, value_name = "DIR")]
     pub archive: Option<PathBuf>,
 }

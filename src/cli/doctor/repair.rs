@@ -52,6 +52,14 @@ pub(super) fn perform(
         let Mended { done, remembered } = match step {
             Step::SettleDead => Mended { done: settle(session)?, ..Mended::default() },
             Step::TakeOver => take_over(session)?,
+            Step::Rebuild => {
+                let live = carriers(session.store.place().node().unwrap_or_default());
+                let live = live.map_err(|error| {
+                    Failure::refused(format!("cannot look for running jobs: {error}"))
+                })?;
+                let live: Vec<_> = live.into_iter().map(|(_, claim)| claim).collect();
+                session.store.rebuild(&live).map_err(Failure::of_writing)?
+            }
             step => session.store.repair(*step).map_err(Failure::of_writing)?,
         };
         progress.clear();
@@ -97,7 +105,8 @@ fn take_over(session: &mut Session) -> Result<Mended, Failure> {
     let working = carriers(&node)
         .map_err(|error| Failure::refused(format!("cannot look for running jobs: {error}")))?;
     if !working.is_empty() {
-        let pids: Vec<String> = working.iter().map(|process| process.pid.to_string()).collect();
+        let pids: Vec<String> =
+            working.iter().map(|(process, _)| process.pid.to_string()).collect();
         let what = format!("jobs of node {node} still run, in the processes {}", pids.join(", "));
         return Err(Failure::refused(what).hint("wait for them, or end them; then try again"));
     }

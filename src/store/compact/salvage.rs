@@ -8,7 +8,8 @@ use std::io;
 
 use super::strange::Strange;
 use super::{Compactor, Sealed, names};
-use crate::domain::event::{Segment, SegmentEnd};
+use crate::domain::event::{Event, JobRecorded, Record, Segment, SegmentEnd};
+use crate::domain::job::Claim;
 use crate::domain::state::NodeState;
 use crate::domain::timestamp::Timestamp;
 use crate::store::StoreError;
@@ -33,6 +34,7 @@ impl Compactor {
         directory: &dyn Handle,
         mark: Option<&Mark>,
         begin: Option<(NodeState, Cursor)>,
+        live: &[Claim],
     ) -> Result<Salvaged, StoreError> {
         let all = names(directory).map_err(self.failed("list"))?;
         let files = open(directory, &all).map_err(self.failed("read"))?;
@@ -58,6 +60,16 @@ impl Compactor {
                 (state, remembered) = (whole, known);
             }
         }
+        self.add_left_over(directory, &all, &files, &mut state)?;
+        let runs = |claim: &&Claim| {
+            !state.jobs().any(|job| job.runs.iter().any(|run| run.claim == **claim))
+        };
+        if let Some(claim) = live.iter().find(runs) {
+            let what = format!(
+                "the log has lost the start of a run that goes on, {claim}: wait for its end"
+            );
+            return Err(StoreError::InUse(what));
+        }
         let last = highest(&all).max(mark.map_or(0, |mark| mark.segment)) + 1;
         let ends = ends(&files);
         let seq = ends.iter().map(|end| end.seq).chain(mark.map(|mark| mark.seq)).max();
@@ -82,6 +94,51 @@ impl Compactor {
             let _ = directory.unlink(&temporary);
         }
         placed.map(|()| Salvaged { end, config, latest, remembered })
+    }
+}
+
+impl Compactor {
+    /// Adds the jobs that are in no line of a base that is not whole, and in segments that it stood for and that are
+    /// still there.
+    fn add_left_over(
+        &self,
+        directory: &dyn Handle,
+        names: &[(String, SegmentName)],
+        files: &Files,
+        state: &mut NodeState,
+    ) -> Result<(), StoreError> {
+        let Some(base) = &files.base else { return Ok(()) };
+        let failed = |error| self.failed("read")(error);
+        if base::open_number(directory, names, base.last).map_err(failed)?.is_some() {
+            return Ok(());
+        }
+        let mut segments = BTreeMap::new();
+        for (name, parsed) in names {
+            if let SegmentName::Segment(number) = parsed
+                && *number <= base.last
+            {
+                let file = directory.open_in(name, Open::Read).map_err(failed)?;
+                let header = segment::read_header(file.as_ref()).map_err(failed)?;
+                let header = header.map(|(_, header)| header);
+                segments.insert(*number, OpenSegment { file, header });
+            }
+        }
+        let path = self.path();
+        let reading =
+            Reading { path: &path, node: &self.node, mark: None, own: true, salvage: true };
+        let mut fold = Fold::new(reading);
+        fold.take(&Files { base: None, segments, is_all: true }).map_err(failed)?;
+        let (seq, ts) = (state.facts.last_seq, state.facts.last_ts);
+        for job in fold.state.jobs() {
+            if state.job(job.id()).is_some() {
+                continue;
+            }
+            let event = Event::JobRecorded(Box::new(JobRecorded::of(job)));
+            // A job whose place another has by now stays away.
+            let _ = state.apply(&Record { seq: job.order, ts: job.created_at, wall: None, event });
+        }
+        (state.facts.last_seq, state.facts.last_ts) = (seq, ts);
+        Ok(())
     }
 }
 

@@ -7,11 +7,23 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::{Check, counted, names};
-use crate::store::Store;
 use crate::store::disk::{Disk, Open};
 use crate::store::layout;
 use crate::store::replay::View;
 use crate::store::segment::SegmentName;
+use crate::store::{Store, checkpoint};
+
+/// Whether a temporary file is one that this program begins: by the name that it was to have.
+fn is_ours(name: &str) -> bool {
+    let name = name.trim_end_matches(".tmp");
+    let hidden = name.strip_prefix('.').unwrap_or(name);
+    let kept = layout::KEPT_HOME.iter().map(|(name, _)| *name);
+    SegmentName::parse(hidden).is_some()
+        || name.ends_with(".lock")
+        || checkpoint::is_own(name)
+        || hidden.starts_with("probe")
+        || kept.chain([layout::FORMAT, layout::NODE_FILE]).any(|kept| kept == name)
+}
 
 impl Store {
     /// Looks for files that somebody began and did not finish.
@@ -38,8 +50,7 @@ impl Store {
         let mut found = Vec::new();
         for directory in directories {
             let inside = names(self.disk.as_ref(), &directory).unwrap_or_default();
-            let mine =
-                inside.into_iter().filter(|name| name.ends_with(".tmp") && !is_of_a_tool(name));
+            let mine = inside.into_iter().filter(|name| name.ends_with(".tmp") && is_ours(name));
             found.extend(mine.map(|name| directory.join(name)));
         }
         found

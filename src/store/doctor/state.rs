@@ -20,6 +20,9 @@ const TRIES: usize = 5;
 
 const CHECKPOINT: &str = "state.ckpt";
 
+/// How many events that took no effect are told one by one.
+const SHOWN: usize = 10;
+
 impl Store {
     /// Lists events that could not take effect.
     pub(super) fn check_events(&self, view: &View) -> Check {
@@ -29,10 +32,10 @@ impl Store {
         };
         let log = self.place.log_dir(node);
         let totals = &state.facts.totals;
-        for oddity in &totals.oddities {
+        for oddity in totals.oddities.iter().take(SHOWN) {
             check.note(&log, format!("without effect: {oddity}"));
         }
-        check.more += totals.oddity_count.saturating_sub(totals.oddities.len() as u64);
+        check.more += totals.oddity_count.saturating_sub(SHOWN as u64);
         let unknown = totals.unknown;
         if unknown > 0 {
             check.note(

@@ -294,6 +294,11 @@ impl<'a> Walk<'a> {
     }
 
     fn end(mut self) -> Survey {
+        let synced = self.mark.as_ref().map_or(0, |mark| mark.seq);
+        if !self.is_rolled_back && synced > self.seq {
+            // What was synced behind the last line that holds was acknowledged with it.
+            self.missing.push((self.seq + 1, synced));
+        }
         let (lines, files) = self.counts;
         self.lines.summary =
             format!("{} in {}", counted(lines, "line", "lines"), counted(files, "file", "files"));

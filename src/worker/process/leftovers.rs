@@ -129,16 +129,18 @@ pub fn find_holders(traces: &Traces, files: &[PathBuf]) -> io::Result<Found> {
 /// The living processes that carry a claim of the node, whichever queue it is of and in whatever session they are.
 ///
 /// Errors: where processes cannot be listed; then nothing is known.
-pub fn carriers(node: &str) -> io::Result<Vec<Process>> {
+pub fn carriers(node: &str) -> io::Result<Vec<(Process, Claim)>> {
     let is_of_node = |claim: &[u8]| {
         let rest = claim.strip_prefix(node.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
         rest.is_some_and(|rest| !rest.is_empty())
     };
     let Snapshot(all) = Snapshot::take(0)?;
-    let carriers = all.into_iter().filter(|(process, carried)| {
-        carried.as_deref().is_some_and(is_of_node) && !is_dead(*process)
+    let carriers = all.into_iter().filter_map(|(process, carried)| {
+        let carried = carried.filter(|claim| is_of_node(claim))?;
+        let claim = Claim(String::from_utf8_lossy(&carried).into_owned());
+        (!is_dead(process)).then_some((process, claim))
     });
-    Ok(carriers.map(|(process, _)| process).collect())
+    Ok(carriers.collect())
 }
 
 /// Whether the group alone makes the process one of the run's.

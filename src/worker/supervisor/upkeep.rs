@@ -86,6 +86,12 @@ impl Supervisor<'_> {
                 self.reporter.notice(&Notice::Compacted { files, before, after });
             }
             Ok(Err(Idle::Busy | Idle::Nothing)) => {}
+            Err(StoreError::Damaged(_)) => {
+                // Where it is not damaged after all, there is nothing to tell.
+                if let Err(error) = self.store.confirm_damage() {
+                    self.fail(error.into());
+                }
+            }
             Err(error) => {
                 self.upkeep.weighed = None;
                 self.upkeep.not_before = Some(Instant::now() + AFTER_FAILURE);
