@@ -100,6 +100,13 @@ fn replace(path: &Path, from: &str, to: &str) {
     fs::write(path, text.replacen(from, to, 1)).unwrap();
 }
 
+fn rearrange(path: &Path, change: fn(&mut Vec<&str>)) {
+    let text = fs::read_to_string(path).unwrap();
+    let mut lines = text.split_inclusive('\n').collect();
+    change(&mut lines);
+    fs::write(path, lines.concat()).unwrap();
+}
+
 /// What is written, and what is then done to the files; and what is still paused afterwards.
 type Scene = (&'static str, fn(&mut Store), fn(&Path), &'static [&'static str]);
 
@@ -247,4 +254,22 @@ fn writers_are_not_let_in_again_while_the_log_is_damaged() {
     assert!(store.degraded().is_some());
     assert!(matches!(store.repair(Step::Reopen), Err(StoreError::Damaged(_))));
     assert!(store.degraded().is_some());
+}
+
+/// No disk does that, but people and tools that edit a log do.
+#[test]
+fn lines_that_are_out_of_place_are_put_back() {
+    let changes: [fn(&mut Vec<&str>); 2] =
+        [|lines| lines.insert(1, lines[1]), |lines| lines.swap(1, 2)];
+    for change in changes {
+        let home = place();
+        let root = home.path().join("queue");
+        write_three(&mut open(&root));
+        let all = paused(&root);
+        rearrange(&log(&root).join("00000001.jsonl"), change);
+        assert_ne!(paused(&root), all);
+        mend(&mut open(&root)).unwrap();
+        assert_eq!(paused(&root), all);
+        assert!(open(&root).examine(&mut |_| {}).unwrap().is_ok());
+    }
 }

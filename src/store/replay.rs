@@ -311,9 +311,13 @@ impl Fold<'_> {
             }
             None => None,
         };
-        let bytes = segment::read_range(file, start, limit.unwrap_or(u64::MAX))?;
+        let upto = limit.filter(|_| !self.reading.salvage).unwrap_or(u64::MAX);
+        let bytes = segment::read_range(file, start, upto)?;
         self.news += bytes.len() as u64;
-        let lines = segment::cut(&bytes, start);
+        let mut lines = segment::cut(&bytes, start);
+        if self.reading.salvage {
+            put_in_order(&mut lines.good, sealed.flatten().filter(|end| end.segment == number));
+        }
         self.progress.tell(self.doing, self.news, self.total);
         let whole = lines.good_prefix == lines.end && limit.is_none_or(|limit| limit == lines.end);
         let mut count_all = self.reading.own;
@@ -429,6 +433,14 @@ impl Fold<'_> {
             self.damage.push(Damage { file, what });
         }
     }
+}
+
+/// Puts lines of a damaged segment where their `seq` says that they belong, wherever they stand by now. Those that are
+/// above the end of the segment were thrown away when it was sealed.
+fn put_in_order(lines: &mut Vec<Placed>, end: Option<&SegmentEnd>) {
+    let last = end.map_or(u64::MAX, |end| end.seq);
+    lines.retain(|placed| placed.record.seq <= last);
+    lines.sort_by_key(|placed| placed.record.seq);
 }
 
 /// The latest `ts` of any node but `own` that is less than 5 minutes ahead of `now`.

@@ -11,14 +11,15 @@ use std::sync::Arc;
 use super::clock::Clock;
 use super::disk::{Disk, Open};
 use super::error::StoreError;
-use super::log::Log;
+use super::log::{Locked, Log};
 use super::node::{NodeError, Place};
 use super::presence::{self, Liveness};
-use super::replay::{self, Damage, View};
+use super::replay::{self, Damage, Reading, View};
 use super::rotate::{Reason, Rotation};
 use super::small_file::{self, FileError};
 use super::{Store, line, mark, segment};
 use crate::domain::event::Event;
+use crate::domain::state::NodeState;
 use crate::domain::takeover;
 use crate::domain::timestamp::Timestamp;
 
@@ -126,12 +127,15 @@ impl Scene<'_> {
         let (Some(from), Some(to)) = (self.old.node(), new.node()) else { return Ok(None) };
         // Held all the while, so nobody writes there, also where the log is put back meanwhile.
         let mut log = self.log(self.old);
-        let _locked = match log.lock() {
+        let mut damaged = None;
+        let locked = match log.lock() {
             Err(StoreError::Place(NodeError::LogMissing(_))) => None,
             locked => {
                 let mut locked = locked?;
                 match locked.settle() {
                     Err(StoreError::RolledBack { .. }) => {}
+                    // It may be that too: of the active segment not even the header is left.
+                    Err(StoreError::Damaged(damage)) => damaged = Some(damage),
                     settled => return settled.map(|_| None),
                 }
                 Some(locked)
@@ -142,8 +146,14 @@ impl Scene<'_> {
         let (logs, mut view) = (self.old.logs(), View::default());
         view.refresh(self.disk.as_ref(), &logs, Some(from), mark.as_ref())
             .map_err(StoreError::io("read", &logs))?;
+        if let (Some(damage), None) = (damaged, &view.rolled_back) {
+            return Err(StoreError::Damaged(damage));
+        }
         let now = self.clock.now();
-        let left = view.state.nodes.get(from).cloned().unwrap_or_default();
+        let left = match &locked {
+            Some(locked) => left_of(locked, from).map_err(StoreError::io("read", &logs))?,
+            None => NodeState::default(),
+        };
         let synced = mark.as_ref().map(|mark| mark.seq);
         let mut events = takeover::take_over(&left, from, synced, now);
         events.iter_mut().try_for_each(fit)?;
@@ -234,6 +244,15 @@ impl Scene<'_> {
             names => Ok(names.map_err(FileError::when("list", path))?),
         }
     }
+}
+
+/// What every line that holds of a log adds up to, in whatever order they stand by now.
+fn left_of(locked: &Locked, node: &str) -> io::Result<NodeState> {
+    let path = locked.log.path.as_path();
+    let reading = Reading { path, node, mark: None, own: true, salvage: true };
+    let mut view = View::default();
+    view.refresh_node(locked.directory.as_ref(), reading)?;
+    Ok(view.state.nodes.remove(node).unwrap_or_default())
 }
 
 /// Makes a job fit into a line, by what it printed and then by all of its runs but the last.
