@@ -316,7 +316,10 @@ impl Fold<'_> {
         self.news += bytes.len() as u64;
         let mut lines = segment::cut(&bytes, start);
         if self.reading.salvage {
-            put_in_order(&mut lines.good, sealed.flatten().filter(|end| end.segment == number));
+            segment::put_in_order(
+                &mut lines.good,
+                sealed.flatten().filter(|end| end.segment == number),
+            );
         }
         self.progress.tell(self.doing, self.news, self.total);
         let whole = lines.good_prefix == lines.end && limit.is_none_or(|limit| limit == lines.end);
@@ -433,14 +436,6 @@ impl Fold<'_> {
             self.damage.push(Damage { file, what });
         }
     }
-}
-
-/// Puts lines of a damaged segment where their `seq` says that they belong, wherever they stand by now. Those that are
-/// above the end of the segment were thrown away when it was sealed.
-fn put_in_order(lines: &mut Vec<Placed>, end: Option<&SegmentEnd>) {
-    let last = end.map_or(u64::MAX, |end| end.seq);
-    lines.retain(|placed| placed.record.seq <= last);
-    lines.sort_by_key(|placed| placed.record.seq);
 }
 
 /// The latest `ts` of any node but `own` that is less than 5 minutes ahead of `now`.

@@ -6,7 +6,7 @@ use std::io;
 
 use super::disk::Handle;
 use super::line::{self, Crc};
-use crate::domain::event::{Event, Record, Segment};
+use crate::domain::event::{Event, Record, Segment, SegmentEnd};
 
 /// The version of the format this program writes.
 pub const VERSION: u32 = 1;
@@ -208,6 +208,14 @@ pub fn read_last(file: &dyn Handle, len: u64) -> io::Result<Option<Placed>> {
         }
         want *= 4;
     }
+}
+
+/// Puts lines of a damaged segment where their `seq` says that they belong, wherever they stand by now. Those that are
+/// above the end of the segment were thrown away when it was sealed.
+pub(super) fn put_in_order(lines: &mut Vec<Placed>, end: Option<&SegmentEnd>) {
+    let last = end.map_or(u64::MAX, |end| end.seq);
+    lines.retain(|placed| placed.record.seq <= last);
+    lines.sort_by_key(|placed| placed.record.seq);
 }
 
 #[cfg(test)]
