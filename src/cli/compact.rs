@@ -11,7 +11,8 @@ use super::session::Session;
 use crate::domain::retention::Retention;
 use crate::store::StoreError;
 use crate::store::compact::{Compacted, Compactor, Idle};
-use crate::worker::signal;
+use crate::store::progress::Rest;
+use crate::worker::process::courtesy;
 
 /// What was done, or would be, as JSON.
 #[derive(Serialize)]
@@ -31,7 +32,7 @@ struct Report {
 
 /// Does it.
 pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failure> {
-    signal::aside(|| session.read())?;
+    courtesy::aside(|| session.read())?;
     let config = session.store.config().map_err(Failure::of_reading)?;
     let retention = Retention::of(&session.settings.over(&config));
     let mut report = Report {
@@ -47,7 +48,7 @@ pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failur
         true => {
             let expired = session.store.expired(retention);
             report.expired = expired.len() as u64;
-            let rehearse = |compactor: Compactor| signal::aside(|| compactor.rehearse(&expired));
+            let rehearse = |compactor: Compactor| courtesy::aside(|| compactor.rehearse(&expired));
             session.store.compactor().map(rehearse).transpose()
         }
         false => work(session, args, retention, &mut report),
@@ -84,11 +85,14 @@ fn work(
     if let (Some(archive), Some(compactor)) = (&args.archive, store.compactor()) {
         compactor.open_archive(archive)?;
     }
-    let went = store.expire(retention)?;
+    let went = store.expire(retention, Rest::by(courtesy::rest))?;
     (report.expired, report.outputs) = (went.jobs, went.outputs);
     store.seal()?;
     let archive = args.archive.as_deref();
-    let run = |compactor: Compactor| signal::aside(|| compactor.run(archive));
+    let run = |compactor: Compactor| {
+        let compactor = compactor.resting(Rest::by(courtesy::rest));
+        courtesy::aside(|| compactor.run(archive))
+    };
     let outcome = store.compactor().map(run).transpose()?;
     report.outputs += store.sweep_outputs()?;
     store.write_checkpoint();

@@ -24,7 +24,7 @@ use super::disk::{Disk, Handle, Lock, Open, append_all};
 use super::error::StoreError;
 use super::files::{Files, open_files};
 use super::node::Place;
-use super::progress::Progress;
+use super::progress::{Progress, Rest};
 use super::replay::{Fold, Reading};
 use super::segment::{self, Placed, SegmentName};
 use super::small_file::give;
@@ -42,6 +42,7 @@ pub struct Compactor {
     pub(super) boot: String,
     pub(super) clock: Clock,
     pub(super) progress: Progress,
+    pub(super) rest: Rest,
 }
 
 /// What a compaction did, or would do.
@@ -79,6 +80,11 @@ struct Sealed {
 }
 
 impl Compactor {
+    /// The same, but it lets others go first now and then.
+    pub fn resting(self, rest: Rest) -> Self {
+        Compactor { rest, ..self }
+    }
+
     /// Replaces the sealed segments by a base, once they are copied to `archive` where that is given.
     ///
     /// Errors: damage; a log that a newer version has written in; where the disk fails, and then the log is as it was.
@@ -186,7 +192,10 @@ impl Compactor {
             Reading { path: &path, node: &self.node, mark: None, own: true, salvage: false };
         let files = open_files(directory, None).map_err(self.failed("read"))?;
         let mut strange = Strange::default();
-        let mut watch = |placed: &Placed, bytes: &[u8]| strange.look_at(placed, bytes);
+        let mut watch = |placed: &Placed, bytes: &[u8]| {
+            self.rest.take();
+            strange.look_at(placed, bytes);
+        };
         let mut fold = Fold::watched(reading, last, &mut watch);
         (fold.progress, fold.doing) = (self.progress.clone(), "compacting the log");
         fold.take(&files).map_err(self.failed("read"))?;
@@ -240,6 +249,7 @@ impl Compactor {
         give(file.as_ref(), self.place.owner()).map_err(failed("change the owner of"))?;
         let mut buffer = Vec::with_capacity(STEP);
         let too_long = base::write(&self.content(sealed), |line| {
+            self.rest.take();
             buffer.extend_from_slice(line);
             if buffer.len() < STEP {
                 return Ok(());

@@ -280,8 +280,8 @@ fn jobs_go_after_their_time_and_leave_their_counts() {
     let mut store = fill(&queue);
     let retention = Retention { completed: Some(Duration::ZERO), cancelled: None };
     let rehearsed = store.compactor().unwrap().rehearse(&store.expired(retention)).unwrap();
-    assert_eq!(store.expire(retention).unwrap().jobs, 1);
-    assert_eq!(store.expire(retention).unwrap().jobs, 0);
+    assert_eq!(store.expire(retention, Rest::default()).unwrap().jobs, 1);
+    assert_eq!(store.expire(retention, Rest::default()).unwrap().jobs, 0);
     let done = compact(&mut store);
     assert_eq!(rehearsed.unwrap().jobs, done.jobs);
     let state = state_of(&queue);

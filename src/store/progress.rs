@@ -39,6 +39,24 @@ impl Progress {
     }
 }
 
+/// Is called again and again by what takes long and can wait, so that it may let others go first for a while.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rest(Option<fn()>);
+
+impl Rest {
+    /// Rests by this.
+    pub fn by(rest: fn()) -> Self {
+        Rest(Some(rest))
+    }
+
+    /// Lets others go first, perhaps.
+    pub(super) fn take(self) {
+        if let Rest(Some(rest)) = self {
+            rest();
+        }
+    }
+}
+
 impl fmt::Debug for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_told() { "told" } else { "untold" })

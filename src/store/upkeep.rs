@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::compact::Compactor;
 use super::disk::{Disk, Handle, Lock, Open};
 use super::layout;
+use super::progress::Rest;
 use super::replay::{Reading, View};
 use super::rotate::Reason;
 use super::segment::{self, SegmentName};
@@ -50,6 +51,7 @@ impl Store {
             boot: self.boot.clone(),
             clock: self.clock.clone(),
             progress: self.view.progress.clone(),
+            rest: Rest::default(),
         })
     }
 
@@ -69,12 +71,13 @@ impl Store {
     /// made whole.
     ///
     /// Errors: as [`Store::transact`].
-    pub fn expire(&mut self, retention: Retention) -> Result<Went, StoreError> {
+    pub fn expire(&mut self, retention: Retention, rest: Rest) -> Result<Went, StoreError> {
         let mut sum = Went::default();
         loop {
             let went = self.expire_some(retention)?;
             sum.jobs += went.jobs;
             sum.outputs += went.outputs;
+            rest.take();
             if !went.more {
                 return Ok(sum);
             }

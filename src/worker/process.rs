@@ -4,6 +4,7 @@
 //! in the crate starts or signals a process.
 
 pub mod control;
+pub mod courtesy;
 pub mod detach;
 pub mod launch;
 pub mod leftovers;

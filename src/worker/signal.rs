@@ -131,26 +131,3 @@ impl Drop for Listener {
 pub fn suspend() -> io::Result<()> {
     signal_hook::low_level::emulate_default_handler(SIGTSTP)
 }
-
-/// Does something on a thread of its own, and lets everybody else go first on the cores meanwhile.
-///
-/// Not for what holds the append lock: who goes last would keep all others waiting.
-pub fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).start_handler(|_| step_back());
-    match pool.build() {
-        // What it does in parallel it does there too.
-        Ok(pool) => pool.install(work),
-        // Without a thread things go as they would have gone.
-        Err(_) => work(),
-    }
-}
-
-/// Lets everybody else go first: this thread alone. Elsewhere than on Linux it would be the whole process, and nothing
-/// changes.
-fn step_back() {
-    const LEAST: i32 = 19;
-    if cfg!(target_os = "linux") {
-        // Where it is refused, things go as they would have gone.
-        let _ = rustix::process::nice(LEAST);
-    }
-}

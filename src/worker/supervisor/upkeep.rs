@@ -9,10 +9,11 @@ use super::{Scope, Supervisor};
 use crate::domain::retention::Retention;
 use crate::store::StoreError;
 use crate::store::compact::{Compacted, Idle};
+use crate::store::progress::Rest;
 use crate::worker::WorkerError;
 use crate::worker::inbox::Message;
+use crate::worker::process::courtesy;
 use crate::worker::reporter::Notice;
-use crate::worker::signal;
 
 /// Between two looks at what there is to do.
 const EACH: Duration = Duration::from_secs(10);
@@ -48,7 +49,7 @@ impl Supervisor<'_> {
             return Ok(());
         }
         let went = self.store.expire_some(Retention::of(&self.config))?;
-        self.upkeep.next = Some(now + if went.more { Duration::ZERO } else { EACH });
+        self.upkeep.next = Some(now + if went.more { now.elapsed() * 3 } else { EACH });
         let may = !self.upkeep.compacts && self.upkeep.not_before.is_none_or(|then| then <= now);
         // Only where a segment was sealed since, something has changed.
         let active = self.active_segment();
@@ -68,9 +69,10 @@ impl Supervisor<'_> {
 
     fn compact(&mut self) {
         let Some(compactor) = self.store.compactor() else { return };
+        let compactor = compactor.resting(Rest::by(courtesy::rest));
         let sender = self.inbox.sender();
         let work = move || {
-            let ending = signal::aside(|| compactor.run(None));
+            let ending = courtesy::aside(|| compactor.run(None));
             // Nobody receives any more where the worker is ending.
             let _ = sender.send(Message::Compacted(Box::new(ending)));
         };
