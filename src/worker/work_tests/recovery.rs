@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -77,18 +75,23 @@ fn a_run_that_was_never_started_is_given_back_with_its_number() {
     assert_eq!(queue.workers(), 0);
 }
 
-#[test]
-fn a_run_that_outlives_its_worker_is_ended_before_the_next() {
-    let queue = Queue::new();
-    // It hides from everything but its environment, and tells whether it was alone.
-    let script = "exec >/dev/null 2>&1 </dev/null; trap '' TERM; mkdir alone || touch together; touch ready; \
-                  test $QUEUECTL_RUN = 2 && exit 0; while :; do sleep 0.01; done";
-    let mut spec = queue.spec("a", script);
+/// What a run does that ends by KILL alone, and goes with the test's directory; and the next one, which tells whether it
+/// met it. Of a zombie there is no program.
+fn stubborn(guise: &str) -> String {
+    format!(
+        "test $QUEUECTL_RUN = 2 && {{ test ! -e /proc/$(cat pid)/exe || touch together; exit 0; }}; \
+         echo $$ > pid; exec {guise} sh -c 'trap \"\" TERM; touch ready; while test -e ready; do sleep 0.01; done'"
+    )
+}
+
+/// Starts the first run of job `a` of a dead worker, which begins with `script`, and leaves it alone. Gives what waits for
+/// its end, by a signal.
+fn leave_behind(queue: &Queue, script: String, is_noted: bool) -> thread::JoinHandle<Option<i32>> {
+    let mut spec = queue.spec("a", &script);
     spec.kill_grace = Some(Duration::from_millis(50));
     queue.enqueue(vec![spec.clone()]);
-    let dead = dead_worker(&queue, "a");
-    let place = Place::new(&queue.open().place().output_dir(), &spec.id, 1);
-    let files = place.create(&spec).unwrap();
+    let dead = dead_worker(queue, "a");
+    let files = Place::new(&queue.open().place().output_dir(), &spec.id, 1).create(&spec).unwrap();
     let directory = queue.path("queue");
     let launch =
         Launch { spec: &spec, claim: &dead.claim, run: 1, attempt: 1, directory: &directory };
@@ -96,40 +99,46 @@ fn a_run_that_outlives_its_worker_is_ended_before_the_next() {
     let control = Control::new(Duration::ZERO);
     let leader = start(&launch, &files, &control).unwrap().unwrap();
     drop(files);
-    let pid = leader.pid.as_raw_nonzero().get().unsigned_abs();
-    let process = Process { pid, group: pid, start: leader.start };
-    dead.lock.note_started(&dead.claim, process).unwrap();
+    if is_noted {
+        let pid = leader.pid.as_raw_nonzero().get().unsigned_abs();
+        let process = Process { pid, group: pid, start: leader.start };
+        dead.lock.note_started(&dead.claim, process).unwrap();
+    }
     queue.wait_for("ready");
-    fs::remove_file(queue.path("ready")).unwrap();
-    // Even with its files gone.
-    fs::remove_dir_all(queue.open().place().output_dir()).unwrap();
-    drop(dead.lock);
     let claim = dead.claim.clone();
-    let reaper = thread::spawn(move || {
-        let ended = leader.wait(&claim, &control, &mut |_| ControlFlow::Continue(()));
-        ended.signal
-    });
-    let is_over = Arc::new(AtomicBool::new(false));
-    let watching = {
-        let (is_over, alone) = (Arc::clone(&is_over), queue.path("alone"));
-        let held = system::find(rustix::process::Pid::from_raw(pid.cast_signed()).unwrap());
-        let held = held.and_then(system::Held::new).unwrap();
-        thread::spawn(move || {
-            wait_until("its death", || held.is_dead());
-            // The next run makes it anew, and must find it gone.
-            let _ = fs::remove_dir(alone);
-            is_over.store(true, Ordering::SeqCst);
-        })
-    };
+    thread::spawn(move || leader.wait(&claim, &control, &mut |_| ControlFlow::Continue(())).signal)
+}
+
+fn assert_alone(queue: &Queue, first: thread::JoinHandle<Option<i32>>) {
     let (summary, _) = queue.work(drain(1));
-    watching.join().unwrap();
-    assert_eq!(reaper.join().unwrap(), Some(9));
+    assert!(!queue.path("together").exists(), "it met the one before");
+    assert_eq!(first.join().unwrap(), Some(9));
     assert_eq!(summary.runs, 1);
-    assert!(is_over.load(Ordering::SeqCst));
     let job = queue.job("a");
     assert_eq!((job.state, job.lost, job.last_run, job.attempts), (JobState::Completed, 1, 2, 1));
     assert_eq!(job.runs[0].result, Some(RunResult::Lost));
     assert_eq!(queue.workers(), 0);
+}
+
+#[test]
+fn a_run_that_outlives_its_worker_is_ended_before_the_next() {
+    let queue = Queue::new();
+    // It hides from everything but its environment.
+    let script = format!("exec >/dev/null 2>&1 </dev/null; {}", stubborn(""));
+    let first = leave_behind(&queue, script, true);
+    // Even with its files gone.
+    fs::remove_dir_all(queue.open().place().output_dir()).unwrap();
+    assert_alone(&queue, first);
+}
+
+/// A run that sheds its environment, of a worker that died before it noted it, is known by nothing but the locks of its
+/// files.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_that_is_known_by_its_locks_alone_is_ended_before_the_next() {
+    let queue = Queue::new();
+    let first = leave_behind(&queue, stubborn("env -i PATH=\"$PATH\""), false);
+    assert_alone(&queue, first);
 }
 
 #[test]
