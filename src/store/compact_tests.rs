@@ -241,7 +241,8 @@ fn what_an_earlier_one_left_is_cleared_away_or_ends_it() {
     }
 }
 
-/// A base of which a line was swapped, doubled or left out holds line for line, and only its sum tells.
+/// A base of which a line was swapped, doubled or left out holds line for line, and only its sum tells; of one that was
+/// cut off behind a line, only that its end is missing.
 #[test]
 fn a_base_is_whole_or_none() {
     let queue = Queue::new();
@@ -261,6 +262,7 @@ fn a_base_is_whole_or_none() {
         let mut replaced = lines.clone();
         replaced[at] = lines[at - 1];
         others.extend([swapped.concat(), doubled.concat(), without.concat(), replaced.concat()]);
+        others.push(lines[..=at].concat());
     }
     for other in others {
         std::fs::write(&path, other).unwrap();

@@ -148,3 +148,29 @@ fn a_batch_of_which_some_lines_were_carried_over() {
         );
     }
 }
+
+/// Of what was written and not synced only later pages survived a power cut, so the log ended with a whole line and had a
+/// hole before it. What was appended there in the next boot was acknowledged, and nobody read as far.
+#[test]
+fn a_whole_line_behind_a_hole() {
+    let before = |process: &Member| {
+        let mut store = process::open(process).unwrap();
+        enqueue(&mut store, "one").unwrap();
+        fail_syncs(process, 1_000_000);
+        enqueue_all(&mut store, &["two", "three", "four"]).unwrap_err();
+        fail_syncs(process, 0);
+    };
+    let after = |process: &Member| {
+        let mut store = process::open(process).unwrap();
+        enqueue(&mut store, "five").unwrap();
+        if let Some(damage) = store.read().unwrap().damage.first() {
+            process.wrong(format!("no damage without damage: {damage}"));
+        }
+        if store.own().unwrap().job(&JobId::new("five").unwrap()).is_none() {
+            process.wrong("acknowledged is present: five is missing".to_owned());
+        }
+    };
+    for seed in 0..100 {
+        boots(seed, &[&before, &after]);
+    }
+}
