@@ -118,9 +118,8 @@ impl StoreError {
     pub fn is_full(&self) -> bool {
         match self {
             StoreError::Full { .. } => true,
-            StoreError::Io { source, .. } | StoreError::NotRecorded { source, .. } => {
-                reserve::is_full(source)
-            }
+            // Not of what only reads: such an error does not go away with room.
+            StoreError::NotRecorded { source, .. } => reserve::is_full(source),
             StoreError::Place(NodeError::File(error)) => reserve::is_full(&error.source),
             _ => false,
         }

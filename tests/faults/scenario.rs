@@ -65,7 +65,7 @@ pub static ALL: [Scenario; 9] = [
     },
     Scenario { name: "rotate, size", before: full_segment, ..ENQUEUE },
     Scenario { name: "rotate, doubt", before: torn_segment, ..ENQUEUE },
-    Scenario { name: "compact", before: sealed_segments, act: &["compact"], adds: 0, ..ENQUEUE },
+    Scenario { name: "compact", before: sealed_segments, threads: Threads::Any, ..COMPACT },
 ];
 
 const ENQUEUE: Scenario = Scenario {
@@ -76,6 +76,9 @@ const ENQUEUE: Scenario = Scenario {
     proof: None,
     threads: Threads::First,
 };
+
+/// It compacts on a thread of its own.
+const COMPACT: Scenario = Scenario { act: &["compact"], adds: 0, ..ENQUEUE };
 
 const WORK: Scenario = Scenario {
     name: "work",

@@ -113,13 +113,13 @@ fn check_story(id: &str, story: &Story, job: Option<&Value>) {
                 claim = held;
                 claims.extend(held);
             }
-            // What a base has in the place of all that happened before.
+            // What a base has in the place of all that happened before; without a state, it is completed.
             "job_state" => {
                 let runs = event["runs"].as_array().into_iter().flatten();
                 claims.extend(runs.filter_map(|run| run["claim"].as_str()));
                 claim = held;
                 let last = event["runs"].as_array().and_then(|runs| runs.last());
-                let is_over = matches!(event["state"].as_str(), Some("completed" | "dead"));
+                let is_over = matches!(event["state"].as_str(), None | Some("dead"));
                 over = last.and_then(|run| run["claim"].as_str()).filter(|_| is_over);
             }
             // Said again where nobody could tell whether it had been recorded, and without effect.
@@ -162,7 +162,7 @@ fn check_what_was_said(text: &str, stories: &BTreeMap<String, Story>) {
         let events = stories.get(id).map_or(&[][..], |story| &story.events);
         // A base says it of the job.
         let says_it = |event: &Value| match event["ev"].as_str() {
-            Some("job_state") => event["state"] == "completed",
+            Some("job_state") => event["state"].is_null(),
             Some("completed") => event["run"].as_u64() == run.parse().ok(),
             _ => false,
         };
