@@ -3,7 +3,7 @@
 //! everything that was not hit.
 //!
 //! `cargo test --test rot -- --nocapture` prints what was tried. `QUEUECTL_LONG=1` tries each bit and cut, and mends
-//! after each change.
+//! after many more changes.
 
 mod change;
 mod corpus;
