@@ -21,6 +21,9 @@ pub fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 /// How long is worked between two looks at whether others want the cores.
 const SLICE: Duration = Duration::from_millis(4);
 
+/// The longest rest.
+const LONGEST: Duration = Duration::from_secs(1);
+
 /// Rests for twice as long as was worked since the last rest, where others want the cores: being last among them is not
 /// enough where two cores are one. Called often, it costs nothing between slices.
 pub fn rest() {
@@ -29,7 +32,7 @@ pub fn rest() {
     let worked = SINCE.get().map(|since| now.duration_since(since));
     match worked {
         Some(worked) if worked < SLICE => return,
-        Some(worked) if others_run() => std::thread::sleep(worked * 2),
+        Some(worked) if others_run() => std::thread::sleep(LONGEST.min(worked * 2)),
         _ => {}
     }
     SINCE.set(Some(Instant::now()));
