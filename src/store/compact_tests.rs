@@ -307,6 +307,13 @@ fn what_is_replaced_can_be_kept_elsewhere() {
         assert_eq!(queue.segments(), ["00000001.jsonl", "00000002.jsonl"]);
     }
     let archive = archive.path().join("a/b");
+    // One that was ended over a copy, which is never taken for one.
+    std::fs::create_dir_all(archive.join("desk")).unwrap();
+    std::fs::write(archive.join("desk/.00000001.jsonl.tmp"), &first[..100]).unwrap();
+    std::fs::write(archive.join("desk/00000001.jsonl"), &first[..100]).unwrap();
+    assert!(compactor.run(Some(&archive)).is_err());
+    assert_eq!(queue.segments(), ["00000001.jsonl", "00000002.jsonl"]);
+    std::fs::write(archive.join("desk/00000001.jsonl"), &first).unwrap();
     compactor.run(Some(&archive)).unwrap().unwrap();
     assert_eq!(std::fs::read(archive.join("desk/00000001.jsonl")).unwrap(), first);
 }

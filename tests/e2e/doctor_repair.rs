@@ -290,6 +290,41 @@ fn small_things_are_put_in_order() {
     home.ok("enqueue true");
 }
 
+/// A compaction that was ended leaves segments that its base stands for; where a line of that is hit, they still have it.
+#[test]
+fn what_a_broken_base_lost_is_taken_from_the_segments_that_are_left() {
+    let home = worked();
+    home.ok("config set retention none");
+    let all: Vec<_> = home.segments().iter().map(|p| (p.clone(), fs::read(p).unwrap())).collect();
+    home.ok("compact");
+    let base = home.segments().into_iter().find(|path| path.to_string_lossy().contains(".base."));
+    for (path, bytes) in &all[1..] {
+        fs::write(path, bytes).expect("a segment is put back");
+    }
+    edit(&base.expect("a base"), |text| text.replace("\"job\":\"three\"", "\"job\":\"thrEe\""));
+    home.forget();
+    home.repair();
+    assert_eq!(home.ids_there(), ["one", "two", "three"]);
+    assert_eq!(home.examine().0, 0);
+}
+
+/// Somebody may have put a directory of theirs in the place of the caches.
+#[test]
+fn what_is_not_its_own_is_left_alone() {
+    let home = worked();
+    home.ok("status");
+    let cache = home.local().join("cache");
+    for name in ["thesis.txt", "thesis.tmp"] {
+        fs::write(cache.join(name), "mine\n").expect("a file");
+    }
+    edit(&home.own_segment(1), |text| text.replace("echo\",\"2\"", "echo\",\"3\""));
+    home.repair();
+    for name in ["thesis.txt", "thesis.tmp"] {
+        assert!(cache.join(name).exists(), "{name}");
+    }
+    assert!(!cache.join("state.ckpt").exists());
+}
+
 #[test]
 fn what_a_dead_worker_left_is_ended_settled_and_removed() {
     let home = Home::new();
