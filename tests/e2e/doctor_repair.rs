@@ -10,6 +10,8 @@ use super::doctor::{conflict, edit, sealed, troubles, worked};
 use super::harness::{Home, wait_until};
 use super::tree::tree;
 
+mod rest;
+
 impl Home {
     /// Repairs, and says what was done.
     #[track_caller]
@@ -187,29 +189,6 @@ fn what_was_read_before_the_damage_is_not_lost() {
     }
 }
 
-/// Once a repair made nothing of a batch of which one line was lost.
-#[test]
-fn of_a_batch_that_lost_a_line_the_rest_is_there() {
-    for (lost, left) in [("echo 7", 39), ("batch_committed", 40), ("echo 39", 39)] {
-        let home = Home::new();
-        let lines: String = (0..40).map(|n| format!("echo {n}\n")).collect();
-        home.run_with("enqueue --lines - --quiet", &lines).ok();
-        home.ok("enqueue --id other true");
-        edit(&home.own_segment(1), |text| {
-            let line = text.lines().find(|line| line.contains(&format!("\"{lost}\""))).unwrap();
-            text.replace(line, &line.replace("\"ts\"", "\"tz\""))
-        });
-        home.forget();
-        // What is readable is shown before it is mended, too.
-        assert_eq!(home.run("list --ids").stdout.lines().count(), left + 1, "{lost}");
-        assert_eq!(home.repair()["lost"].as_array().unwrap().len(), 1);
-        assert_eq!(home.ok("list --ids").lines().count(), left + 1, "{lost}");
-        home.drain("").ok();
-        assert_eq!(home.run("status --json").json()["counts"]["completed"], left + 1);
-        assert_eq!(home.examine().0, 0);
-    }
-}
-
 #[test]
 fn a_job_whose_enqueueing_is_lost_is_lost_and_one_whose_end_is_lost_runs_again() {
     let home = Home::new();
@@ -288,41 +267,6 @@ fn small_things_are_put_in_order() {
     let left: Vec<String> = home.files_of_the_log().into_keys().collect();
     assert_eq!(left, ["00000001.jsonl", "00000002.jsonl", "00000003.jsonl", "00000004.jsonl"]);
     home.ok("enqueue true");
-}
-
-/// A compaction that was ended leaves segments that its base stands for; where a line of that is hit, they still have it.
-#[test]
-fn what_a_broken_base_lost_is_taken_from_the_segments_that_are_left() {
-    let home = worked();
-    home.ok("config set retention none");
-    let all: Vec<_> = home.segments().iter().map(|p| (p.clone(), fs::read(p).unwrap())).collect();
-    home.ok("compact");
-    let base = home.segments().into_iter().find(|path| path.to_string_lossy().contains(".base."));
-    for (path, bytes) in &all[1..] {
-        fs::write(path, bytes).expect("a segment is put back");
-    }
-    edit(&base.expect("a base"), |text| text.replace("\"job\":\"three\"", "\"job\":\"thrEe\""));
-    home.forget();
-    home.repair();
-    assert_eq!(home.ids_there(), ["one", "two", "three"]);
-    assert_eq!(home.examine().0, 0);
-}
-
-/// Somebody may have put a directory of theirs in the place of the caches.
-#[test]
-fn what_is_not_its_own_is_left_alone() {
-    let home = worked();
-    home.ok("status");
-    let cache = home.local().join("cache");
-    for name in ["thesis.txt", "thesis.tmp"] {
-        fs::write(cache.join(name), "mine\n").expect("a file");
-    }
-    edit(&home.own_segment(1), |text| text.replace("echo\",\"2\"", "echo\",\"3\""));
-    home.repair();
-    for name in ["thesis.txt", "thesis.tmp"] {
-        assert!(cache.join(name).exists(), "{name}");
-    }
-    assert!(!cache.join("state.ckpt").exists());
 }
 
 #[test]
