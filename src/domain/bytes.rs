@@ -117,7 +117,20 @@ mod tests {
             assert_eq!(serde_json::to_string(&value).unwrap(), json);
             assert_eq!(serde_json::from_str::<Bytes>(json).unwrap(), value);
         }
-        assert!(serde_json::from_str::<Bytes>(r#"{"base64":"//4=","x":1}"#).is_err());
-        assert!(serde_json::from_str::<Bytes>("7").is_err());
+        for bad in [r#"{"base64":"//4=","x":1}"#, r#"{"x":"//4="}"#, "{}", r#"{"base64":"!"}"#] {
+            assert!(serde_json::from_str::<Bytes>(bad).is_err(), "{bad}");
+        }
+        let error = serde_json::from_str::<Bytes>("7").unwrap_err().to_string();
+        assert!(error.contains("invalid type: integer `7`, expected a string"), "{error}");
+        // What has an escape, or is no borrowed text, comes another way.
+        assert_eq!(serde_json::from_str::<Bytes>(r#""a\nb""#).unwrap(), Bytes::from("a\nb"));
+        assert_eq!(serde_json::from_value::<Bytes>("a".into()).unwrap(), Bytes::from("a"));
+    }
+
+    #[test]
+    fn of_text_as_people_see_it() {
+        assert_eq!(Bytes::from("a".to_owned()), Bytes::from("a"));
+        assert_eq!(Bytes::from(OsString::from("b")).as_os_str(), "b");
+        assert_eq!(format!("{:?}", Bytes(b"a\xff".to_vec())), "\"a\u{fffd}\"");
     }
 }

@@ -120,4 +120,11 @@ mod tests {
             assert!(JobId::new(good).is_ok(), "{good:?}");
         }
     }
+
+    #[test]
+    fn a_claim_names_its_worker() {
+        let claim = Claim::new("desk.w1", 7);
+        assert_eq!((claim.to_string(), claim.worker()), ("desk.w1.7".to_owned(), "desk.w1"));
+        assert_eq!(Claim("odd".into()).worker(), "odd");
+    }
 }

@@ -290,10 +290,31 @@ pub struct Run {
 mod tests {
     use super::*;
 
+    impl RunResult {
+        /// One of each kind.
+        pub(in crate::domain) const SAMPLES: [RunResult; 9] = [
+            RunResult::Exit(0),
+            RunResult::Exit(127),
+            RunResult::Signal(9),
+            RunResult::Timeout,
+            RunResult::OutputLimit,
+            RunResult::SpawnError,
+            RunResult::Lost,
+            RunResult::Interrupted,
+            RunResult::Cancelled,
+        ];
+    }
+
     #[test]
     fn results_as_text_and_back() {
-        for text in ["exit 0", "exit 127", "signal 9", "timeout", "output_limit", "lost"] {
-            assert_eq!(text.parse::<RunResult>().unwrap().to_string(), text);
+        let texts = RunResult::SAMPLES.map(|result| result.to_string());
+        assert_eq!(
+            texts.join(", "),
+            "exit 0, exit 127, signal 9, timeout, output_limit, \
+            spawn_error, lost, interrupted, cancelled"
+        );
+        for (text, result) in texts.iter().zip(RunResult::SAMPLES) {
+            assert_eq!(text.parse(), Ok(result));
         }
         assert!("exit".parse::<RunResult>().is_err());
         assert!("exit x".parse::<RunResult>().is_err());

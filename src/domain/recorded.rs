@@ -185,3 +185,7 @@ fn is_completed(state: &JobState) -> bool {
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
+
+#[cfg(test)]
+#[path = "recorded_tests.rs"]
+mod tests;

@@ -60,3 +60,45 @@ pub mod option {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, serde::Serialize, Deserialize)]
+    struct Spans {
+        #[serde(with = "super")]
+        one: Duration,
+        #[serde(with = "super::option")]
+        other: Option<Duration>,
+    }
+
+    #[test]
+    fn as_json_and_back() {
+        for (one, other, json) in [
+            (0, None, r#"{"one":0,"other":null}"#),
+            (2_000_000, Some(1), r#"{"one":2,"other":1e-6}"#),
+            (1_500_000, Some(90_000_000), r#"{"one":1.5,"other":90}"#),
+        ] {
+            let other = other.map(Duration::from_micros);
+            let spans = Spans { one: Duration::from_micros(one), other };
+            assert_eq!(serde_json::to_string(&spans).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Spans>(json).unwrap(), spans);
+        }
+    }
+
+    #[test]
+    fn a_hundred_years_and_no_more_in_whole_microseconds() {
+        let years = 3_153_600_000.0;
+        assert_eq!(from_f64(years), Some(LONGEST));
+        assert_eq!(from_f64(0.000_000_4), Some(Duration::ZERO));
+        assert_eq!(from_f64(0.000_001_6), Some(Duration::from_micros(2)));
+        for wrong in [years + 1.0, -1.0, f64::NAN, f64::INFINITY, 1e300] {
+            assert_eq!(from_f64(wrong), None, "{wrong}");
+        }
+        for json in [r#"{"one":-1,"other":null}"#, r#"{"one":1,"other":-1}"#] {
+            let error = serde_json::from_str::<Spans>(json).unwrap_err().to_string();
+            assert!(error.contains("-1 is not a span of 0 seconds to 100 years"), "{error}");
+        }
+    }
+}

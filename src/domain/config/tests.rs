@@ -38,6 +38,10 @@ fn values_as_they_are_kept() {
         ("poll_interval_ms", "200", "poll_interval", "200ms"),
         ("on_worker_death", "WAIT", "on_worker_death", "wait"),
         ("output_limit", "1048576", "output_limit", "1MiB"),
+        ("retention", "NONE", "retention", "none"),
+        ("retention", "0", "retention", "0s"),
+        ("retention_completed", "Retention", "retention_completed", "retention"),
+        ("retention_cancelled", "12h", "retention_cancelled", "12h"),
     ];
     for (key, value, name, kept) in table {
         assert_eq!(normalize(key, value), Ok((name, kept.to_owned())), "{key} {value}");
@@ -55,7 +59,11 @@ fn what_is_refused_names_what_is_allowed() {
         ("poll_interval", "10ms", "a duration from 50ms to 1m"),
         ("timeout", "soon", "or none"),
         ("on_worker_death", "restart", "kill or wait"),
+        ("output_limit", "1PiB", "a size from 1KiB to 1TiB"),
+        ("max_job_size", "1MiB", "a size from 1KiB to 1000KiB"),
         ("segment_size", "1KiB", "a size from 4KiB to 1GiB"),
+        ("retention", "retention", "a duration such as 12h or 7d, or none for ever"),
+        ("retention_completed", "long", "none, or retention"),
     ];
     for (key, value, part) in table {
         let error = normalize(key, value).unwrap_err().to_string();
@@ -74,4 +82,54 @@ fn a_value_this_version_cannot_read_counts_as_not_given() {
     assert_eq!(config.with("max_retries", "9").max_retries(), 9);
     assert_eq!(config.without("max_retries").map().len(), 1);
     assert_eq!(config.get("new_key"), None);
+}
+
+#[test]
+fn values_that_were_given_count() {
+    let given = [
+        ("jitter", "0.5"),
+        ("timeout", "90"),
+        ("stop_timeout", "1500ms"),
+        ("on_worker_death", "wait"),
+    ];
+    let map = given.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let config = Config::from_map(map.into());
+    assert_eq!(config.jitter(), 0.5);
+    assert_eq!(config.timeout(), Some(Duration::from_secs(90)));
+    assert_eq!(config.stop_timeout(), Some(Duration::from_millis(1500)));
+    assert_eq!(config.on_worker_death(), OnWorkerDeath::Wait);
+}
+
+#[test]
+fn each_kind_of_finished_job_may_be_kept_for_its_own_time() {
+    let kept = |config: &Config| {
+        [JobState::Completed, JobState::Cancelled, JobState::Dead]
+            .map(|state| config.retention(state).map(|kept| kept.as_secs()))
+    };
+    let config = Config::default();
+    assert_eq!(kept(&config), [Some(7 * 86400), Some(7 * 86400), None]);
+    let config = config.with("retention", "none");
+    assert_eq!(kept(&config), [None, None, None]);
+    let config = config.with("retention_completed", "1h").with("retention_cancelled", "2h");
+    assert_eq!(kept(&config), [Some(3600), Some(7200), None]);
+    let config = config.with("retention", "5s").with("retention_completed", "none");
+    assert_eq!(kept(&config), [None, Some(7200), None]);
+}
+
+#[test]
+fn values_as_json() {
+    let config = Config::default().with("poll_interval", "1500ms").with("jitter", "0.25");
+    for (key, json) in [
+        ("max_retries", "3"),
+        ("jitter", "0.25"),
+        ("kill_grace", "5"),
+        ("poll_interval", "1.5"),
+        ("timeout", "null"),
+        ("output_limit", "16777216"),
+        ("on_worker_death", "\"kill\""),
+        ("retention_completed", "\"retention\""),
+        ("no_key", "null"),
+    ] {
+        assert_eq!(config.get_json(key).to_string(), json, "{key}");
+    }
 }
