@@ -247,3 +247,14 @@ fn resuming_all_queues_leaves_none_paused() {
     resume(&mut queue, None);
     assert_eq!(queue.ready(), ["a"]);
 }
+
+#[test]
+fn a_job_is_found_by_its_place_and_the_next_that_is_due_by_its_time() {
+    let mut queue = Queue::with_jobs(&["a", "b"]);
+    let due = queue.now.after(Duration::from_secs(5));
+    enqueue(&mut queue, "later", 0, "default", Some(due));
+    assert_eq!(queue.node.job_at(2).unwrap().id(), &id("b"));
+    assert_eq!(queue.node.job_at(9), None);
+    assert_eq!(queue.node.next_due(queue.now), Some(due));
+    assert_eq!(queue.node.next_due(due), None);
+}

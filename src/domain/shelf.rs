@@ -331,4 +331,55 @@ mod tests {
         assert!(again.get(1500).is_some());
         assert_eq!(again.chunks.values().filter(|chunk| chunk.jobs.get().is_some()).count(), 1);
     }
+
+    fn sizes(shelf: &Shelf) -> Vec<(u64, u64)> {
+        let chunks = shelf.chunks.iter();
+        chunks.map(|(first, chunk)| (*first, chunk.counts.iter().sum())).collect()
+    }
+
+    #[test]
+    fn a_full_chunk_is_followed_by_a_new_one_for_what_comes_behind_it() {
+        let mut shelf = Shelf::default();
+        for order in (10..).step_by(2).take(2 * CHUNK) {
+            shelf.insert(job(order));
+        }
+        assert_eq!(sizes(&shelf), [(10, 1024), (2058, 1024)]);
+        // What comes between others goes into their chunk, and what comes before all gets one of its own.
+        for order in [11, 2059, 4103, 4105, 9] {
+            shelf.insert(job(order));
+        }
+        assert_eq!(sizes(&shelf), [(9, 1), (10, 1025), (2058, 1026), (4105, 1)]);
+    }
+
+    #[test]
+    fn what_has_ended_is_found_by_when_and_what_waits_by_when_it_is_due() {
+        let at = Timestamp::from_micros;
+        let ended = |order, state, micros| Job { state, updated_at: at(micros), ..job(order) };
+        let due = |order, state, held: Option<&str>| {
+            let held = held.map(str::to_owned);
+            Job { state, held, due: Some(at(10)), ..job(order) }
+        };
+        let mut shelf = Shelf::default();
+        shelf.insert(ended(1, JobState::Completed, 5));
+        shelf.insert(ended(2, JobState::Cancelled, 4));
+        shelf.insert(ended(3, JobState::Dead, 1));
+        shelf.insert(ended(4, JobState::Pending, 1));
+        shelf.insert(due(5, JobState::Pending, Some("held")));
+        shelf.insert(due(6, JobState::Completed, None));
+        let again = Shelf::unpack(shelf.pack(), shelf.pack_ids());
+        for shelf in [&shelf, &again] {
+            let until = |moment| -> Vec<u64> {
+                shelf.finished_until(at(moment)).map(|job| job.order).collect()
+            };
+            assert_eq!(until(0), [0; 0]);
+            assert!(shelf.chunks.values().all(|chunk| chunk.earliest_end() == Some(at(1))));
+            assert_eq!(until(4), [2, 6]);
+            assert_eq!(until(5), [1, 2, 6]);
+            assert_eq!(shelf.next_due(Timestamp::MIN), None);
+        }
+        shelf.insert(due(7, JobState::Failed, None));
+        assert_eq!(shelf.next_due(Timestamp::MIN), Some(at(10)));
+        assert_eq!(shelf.next_due(at(9)), Some(at(10)));
+        assert_eq!(shelf.next_due(at(10)), None);
+    }
 }

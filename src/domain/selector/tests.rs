@@ -35,6 +35,9 @@ fn jobs() -> Vec<Job> {
         job(2, "b", "slow", &["x", "y"], JobState::Failed),
         job(3, "01KGE3H9000000000000000001", "slow", &[], JobState::Dead),
         job(4, "01KGE3H9000000000000000002", "default", &["y"], JobState::Pending),
+        job(6, "mail:7", "default", &[], JobState::Pending),
+        // As long as a generated one, with letters that none has.
+        job(7, "01KGE3L9000000000000000001", "other", &[], JobState::Cancelled),
         job(5, "01KGE3", "default", &[], JobState::Pending),
     ]
 }
@@ -59,14 +62,14 @@ fn select(words: &str, narrowing: &[Term]) -> Result<Vec<u64>, String> {
 
 #[test]
 fn what_words_select() {
-    let table: [(&str, &[u64]); 15] = [
+    let table: [(&str, &[u64]); 16] = [
         ("a", &[1]),
         ("b a b", &[1, 2]),
         ("id:b", &[2]),
         ("01kge3h9000000000000000002", &[4]),
         ("01KGE3", &[5]),
         ("@last", &[5]),
-        ("all", &[1, 2, 3, 4, 5]),
+        ("all", &[1, 2, 3, 4, 6, 7, 5]),
         ("name:nightly", &[2]),
         ("tag:x tag:y", &[1, 2, 4]),
         ("tag:x queue:slow", &[2]),
@@ -75,6 +78,7 @@ fn what_words_select() {
         ("a state:dead", &[]),
         ("all state:dead", &[3]),
         ("queue:none", &[]),
+        ("mail:7", &[6]),
     ];
     for (words, orders) in table {
         assert_eq!(select(words, &[]).as_deref(), Ok(orders), "{words}");
@@ -94,6 +98,8 @@ fn what_cannot_be_selected() {
     let table = [
         ("nope", "no such job: nope"),
         ("01KGE", "no such job: 01KGE"),
+        ("01KGE3L", "no such job: 01KGE3L"),
+        ("01kge3l900", "no such job: 01kge3l900"),
         (
             "01kge3h",
             "01kge3h may be 2 jobs: 01KGE3H9000000000000000001, 01KGE3H9000000000000000002",
@@ -109,6 +115,18 @@ fn what_cannot_be_selected() {
     let error = Selector::parse(["state:complete"]).unwrap_err();
     assert_eq!(error.suggestion(), Some("completed"));
     assert!(error.is_usage());
+    assert!(!SelectorError::NoSuchJob("a".into()).is_usage() && !SelectorError::NoJobs.is_usage());
+}
+
+#[test]
+fn what_a_selector_says_of_itself() {
+    let of = |words: &str| Selector::parse(words.split_whitespace()).unwrap();
+    assert!(of("all").is_all() && of("all state:dead").is_all());
+    assert!(!of("a tag:x").is_all());
+    let dead = of("queue:slow state:failed,dead");
+    assert!(dead.names_state(JobState::Dead) && !dead.names_state(JobState::Completed));
+    assert!(!of("all").names_state(JobState::Dead));
+    assert!(of("a").narrow(Term::State(vec![JobState::Dead])).names_state(JobState::Dead));
 }
 
 #[test]
