@@ -114,8 +114,8 @@ mod tests {
         job.batch = Some("b1".into());
         queue.happen(Event::Enqueued(Box::new(job)));
         let at = queue.now;
-        assert_eq!(abandon(&queue.node, at.after(BATCH_PATIENCE / 2)), []);
-        let given_up = abandon(&queue.node, at.after(BATCH_PATIENCE));
+        assert_eq!(abandon(&queue.node, at.after(HOUR * 23)), []);
+        let given_up = abandon(&queue.node, at.after(HOUR * 24));
         assert_eq!(given_up.len(), 1);
         queue.happen(given_up[0].clone());
         assert!(queue.node.facts.open_batches.is_empty());

@@ -382,4 +382,12 @@ mod tests {
         assert_eq!(shelf.next_due(at(9)), Some(at(10)));
         assert_eq!(shelf.next_due(at(10)), None);
     }
+
+    #[test]
+    fn hashes_of_ids_are_those_of_every_version() {
+        let of = |id: &str| hash(&JobId::from_log(id));
+        assert_eq!(of(""), 0xecba_3df2_c338_3c52);
+        assert_eq!(of("a"), 0xed81_70de_1919_a24d);
+        assert_eq!(of("01KGE3H9000000000000000001"), 0x26d9_66ab_2a4a_8915);
+    }
 }

@@ -198,4 +198,26 @@ mod tests {
         let meta: serde_json::Value = serde_json::from_str(&meta).unwrap();
         assert_eq!(meta["a"], "x\ny");
     }
+
+    #[test]
+    fn whatever_was_asked_for_is_read_back() {
+        let mut spec = Spec::shell(JobId::new("a").unwrap(), "true", 3);
+        (spec.queue, spec.priority, spec.cwd) = ("slow".into(), -1, Bytes(b"/\xff".to_vec()));
+        let json = serde_json::to_string(&spec).unwrap();
+        assert_eq!(
+            json,
+            r#"{"job":"a","command":"true","max_retries":3,"queue":"slow","priority":-1,"cwd":{"base64":"L/8="}}"#
+        );
+        (spec.command, spec.argv) = (None, vec!["a b".into(), Bytes(b"\xfe".to_vec())]);
+        (spec.name, spec.tags) = (Some("n".into()), vec!["t".into()]);
+        (spec.backoff_base, spec.jitter) = (Some(1.5), Some(0.25));
+        (spec.max_delay, spec.timeout) =
+            (Some(Duration::from_millis(10)), Some(Duration::from_secs(9)));
+        (spec.kill_grace, spec.run_at) = (Some(Duration::ZERO), Some(Timestamp::from_micros(7)));
+        spec.env = [("K".to_owned(), Bytes(b"\xff".to_vec()))].into();
+        (spec.merge_output, spec.batch) = (true, Some("b1".into()));
+        (spec.stdin, spec.meta) = (Some(Stdin::Data("in".into())), Some("[1]".into()));
+        let json = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<Spec>(&json).unwrap(), spec, "{json}");
+    }
 }

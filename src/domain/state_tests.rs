@@ -41,6 +41,7 @@ fn a_batch_exists_from_its_last_line_on() {
     assert_eq!(ids(&queue), ["a", "x", "b", "y"], "in the order of their own lines");
     assert_eq!(queue.ready(), ["a", "x", "b", "y"]);
     assert_eq!(queue.job("x").created_at, enqueued_at);
+    assert_eq!(queue.job("x").spec.batch, None);
     assert_eq!(queue.node.facts.totals.enqueued, 4);
     assert!(queue.node.facts.open_batches.is_empty());
 }
@@ -282,4 +283,39 @@ fn numbers_at_their_ends_are_survived() {
             }
         }
     }
+}
+
+#[test]
+fn states_are_equal_where_their_jobs_and_all_else_are() {
+    let queue = Queue::with_jobs(&["a"]);
+    let (mut other, mut later) = (queue.clone(), queue.clone());
+    other.node.jobs.change(1, |job| job.attempts = 1);
+    later.node.facts.last_seq += 1;
+    assert_eq!(queue.node, queue.node.clone());
+    assert_ne!(queue.node, other.node);
+    assert_ne!(queue.node, later.node);
+}
+
+#[test]
+fn an_event_names_the_job_that_it_is_about() {
+    let queue = Queue::with_jobs(&["a"]);
+    let job = queue.job("a");
+    let taken = super::takeover::take_over(&queue.node, "desk", None, queue.now).pop().unwrap();
+    let recorded = Event::JobRecorded(JobRecorded::of(job).into());
+    for event in [Event::Enqueued(Box::new(spec("a"))), taken, recorded] {
+        assert_eq!(event.job(), Some(&id("a")), "{}", event.name());
+    }
+    assert_eq!(committed("B", 1).job(), None);
+}
+
+#[test]
+fn totals_say_of_oddities_only_where_there_are_any() {
+    let mut totals = Totals { enqueued: 2, ..Totals::default() };
+    let json = serde_json::to_string(&totals).unwrap();
+    assert_eq!(json, r#"{"enqueued":2,"purged":0,"unknown":0}"#);
+    totals.oddity_count = 3;
+    totals.oddities = vec![Illegal { seq: 7, what: "no".into() }];
+    totals.expired = [(JobState::Completed, 1)].into();
+    let json = serde_json::to_string(&totals).unwrap();
+    assert_eq!(serde_json::from_str::<Totals>(&json).unwrap(), totals, "{json}");
 }

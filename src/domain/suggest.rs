@@ -33,4 +33,11 @@ mod tests {
         assert_eq!(closest("", allowed), None);
         assert_eq!(closest(&"max_retries".repeat(100_000), allowed), None);
     }
+
+    #[test]
+    fn a_word_of_64_bytes_is_still_compared() {
+        let (word, longer) = ("x".repeat(64), "x".repeat(65));
+        assert_eq!(closest(&word, [word.as_str()]), Some(word.as_str()));
+        assert_eq!(closest(&longer, [longer.as_str()]), None);
+    }
 }

@@ -253,3 +253,26 @@ fn what_cannot_have_been_taken_is_not() {
     new.apply(taken(&|_| {})).unwrap_err();
     assert_eq!(new.node.jobs().count(), 1);
 }
+
+#[test]
+fn what_is_open_is_named_by_its_ranges_and_a_pause_that_is_over_is_over() {
+    let mut old = Queue::with_jobs(&["a"]);
+    for (text, batch) in [("b", "b1"), ("c", "b2"), ("d", ""), ("e", "b1")] {
+        let mut job = spec(text);
+        job.batch = (!batch.is_empty()).then(|| batch.to_owned());
+        old.happen(Event::Enqueued(Box::new(job)));
+    }
+    let until = Some(old.now.after(Duration::from_secs(5)));
+    old.happen(Event::QueuePaused(QueuePaused { queue: None, until }));
+    let begin = |later| {
+        let now = old.now.after(Duration::from_secs(later));
+        take_over(&old.node, "desk", Some(99), now)
+    };
+    let Event::NodeRetired(retired) = &begin(5)[0] else { panic!("{:?}", begin(5)) };
+    assert_eq!((retired.upto, retired.open.as_slice()), (6, &[(2, 3), (5, 5)][..]));
+    assert!(matches!(&begin(4)[0], Event::QueuePaused(paused) if paused.until == until));
+    let mut state = State { nodes: [("desk".into(), old.node.clone())].into() };
+    assert!(!state.is_left("desk"));
+    state.nodes.insert("desk-2".into(), successor(&old).node);
+    assert!(state.is_left("desk") && !state.is_left("desk-2"));
+}

@@ -129,4 +129,16 @@ mod tests {
         assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999999Z");
         assert_eq!(Timestamp::from_micros(i64::MIN).to_string(), "0000-01-01T00:00:00.000000Z");
     }
+
+    #[test]
+    fn what_the_calendar_of_a_library_can_say_is_brought_within() {
+        let of = |text: &str| Timestamp::from(OffsetDateTime::parse(text, &Rfc3339).unwrap());
+        assert_eq!(of("9999-12-31T23:59:59.9999999-01:00"), Timestamp::MAX);
+        assert_eq!(of("0000-01-01T00:00:00+01:00"), Timestamp::MIN);
+        let micro = Timestamp::from_micros(-1);
+        assert_eq!(OffsetDateTime::from(micro).unix_timestamp_nanos(), -1000);
+        assert_eq!(of("1969-12-31T23:59:59.9999995Z"), micro);
+        assert_eq!(micro.since(Timestamp::MIN).as_micros(), 62_167_219_199_999_999);
+        assert_eq!(Timestamp::MIN.since(micro), Duration::ZERO);
+    }
 }

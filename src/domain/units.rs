@@ -53,9 +53,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, BadDuration> {
 }
 
 fn duration(text: &str) -> Option<Duration> {
-    if text.ends_with(|c: char| c.is_ascii_digit() || c == '.')
-        && !text.contains(char::is_alphabetic)
-    {
+    if !text.contains(char::is_alphabetic) {
         return scaled(text, 1_000_000).map(Duration::from_micros);
     }
     let mut rest = text;
@@ -86,7 +84,7 @@ fn scaled(number: &str, unit: u64) -> Option<u64> {
         return whole.checked_mul(unit);
     }
     let value = number.parse::<f64>().ok()? * unit as f64;
-    (value.is_finite() && value < 9e18).then_some(value.round() as u64)
+    (value < 9e18).then_some(value.round() as u64)
 }
 
 /// Writes a span so that [`parse_duration`] reads it back: `1h30m`, `500ms`, `0s`.
@@ -146,6 +144,7 @@ mod tests {
             ("1.5h", 5_400_000, "1h30m"),
             ("0.25", 250, "250ms"),
             (" 1s ", 1_000, "1s"),
+            ("5.", 5_000, "5s"),
         ];
         for (text, millis, written) in table {
             let span = parse_duration(text).unwrap();
@@ -188,13 +187,18 @@ mod tests {
             ("1.5 KiB", 1536, "1536"),
             ("2M", 2 << 20, "2MiB"),
             ("1kb", 1000, "1000"),
+            ("1k", 1 << 10, "1KiB"),
+            ("3g", 3 << 30, "3GiB"),
+            ("1t", 1 << 40, "1TiB"),
+            ("5GiB", 5 << 30, "5GiB"),
+            ("1.5tib", 3 << 39, "1536GiB"),
             ("0", 0, "0"),
         ];
         for (text, bytes, written) in table {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
             assert_eq!(format_size(bytes), written);
         }
-        for bad in ["", "-1", "KiB", "1XiB", "99999999999TiB", "1 2", "1e3"] {
+        for bad in ["", "-1", "KiB", "1XiB", "99999999999TiB", "9000000.0TB", "1 2", "1e3"] {
             assert!(parse_size(bad).is_err(), "{bad:?}");
         }
     }

@@ -29,6 +29,7 @@ fn values_as_they_are_kept() {
         ("max-retries", " 5 ", "max_retries", "5"),
         ("MAX_RETRIES", "0", "max_retries", "0"),
         ("backoff-base", "1.5", "backoff_base", "1.5"),
+        ("jitter", "-0", "jitter", "0"),
         ("max_delay", "5400", "max_delay", "1h30m"),
         ("timeout", "0", "timeout", "none"),
         ("timeout", "None", "timeout", "none"),
