@@ -47,6 +47,11 @@ fn each_way_a_run_can_end_is_said_and_that_it_has_not() {
         (&failed["state"], &failed["runs"][0]["result"]),
         (&json!("failed"), &json!("exit 1"))
     );
+    queue.pass(2);
+    queue.run(RunResult::Exit(1));
+    let twice = line(queue.job("a"));
+    assert_eq!(twice["runs"].as_array().unwrap().len(), 2);
+    assert!(twice.get("attempts").is_none() && twice.get("last_run").is_none(), "{twice}");
     let mut job = queue.job("a").clone();
     for result in RunResult::SAMPLES {
         job.runs[0].result = Some(result);

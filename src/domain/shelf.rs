@@ -366,8 +366,16 @@ mod tests {
         shelf.insert(ended(4, JobState::Pending, 1));
         shelf.insert(due(5, JobState::Pending, Some("held")));
         shelf.insert(due(6, JobState::Completed, None));
+        let none = shelf.clone();
+        assert_eq!(none.next_due(Timestamp::MIN), None);
+        shelf.insert(due(7, JobState::Failed, None));
+        shelf.insert(Job { due: Some(at(20)), ..due(8, JobState::Pending, None) });
         let again = Shelf::unpack(shelf.pack(), shelf.pack_ids());
+        assert_eq!(again.next_due(at(9)), Some(at(10)));
+        assert!(again.chunks.values().all(|chunk| chunk.jobs.get().is_none()), "unpacked");
         for shelf in [&shelf, &again] {
+            let next = |now| shelf.next_due(at(now)).map(Timestamp::micros);
+            assert_eq!([9, 10, 11, 20, 21].map(next), [Some(10), Some(20), Some(20), None, None]);
             let until = |moment| -> Vec<u64> {
                 shelf.finished_until(at(moment)).map(|job| job.order).collect()
             };
@@ -375,12 +383,7 @@ mod tests {
             assert!(shelf.chunks.values().all(|chunk| chunk.earliest_end() == Some(at(1))));
             assert_eq!(until(4), [2, 6]);
             assert_eq!(until(5), [1, 2, 6]);
-            assert_eq!(shelf.next_due(Timestamp::MIN), None);
         }
-        shelf.insert(due(7, JobState::Failed, None));
-        assert_eq!(shelf.next_due(Timestamp::MIN), Some(at(10)));
-        assert_eq!(shelf.next_due(at(9)), Some(at(10)));
-        assert_eq!(shelf.next_due(at(10)), None);
     }
 
     #[test]

@@ -150,7 +150,8 @@ fn nothing_is_last_in_an_empty_queue() {
 
 #[test]
 fn an_id_that_two_nodes_have_needs_its_node() {
-    let (here, there) = (jobs(), jobs());
+    let (mut here, there) = (jobs(), jobs());
+    here.iter_mut().for_each(|job| job.created_at = Timestamp::from_micros(1));
     let both = || here.iter().map(|job| ("desk", job)).chain(there.iter().map(|job| ("nas", job)));
     let with = |id: &JobId| both().filter(|(_, job)| job.id() == id).collect::<Vec<_>>();
     let error = resolve("a", both, with).unwrap_err();
@@ -160,5 +161,8 @@ fn an_id_that_two_nodes_have_needs_its_node() {
     let selector = Selector::parse(["b@nas", "a@nas"]).unwrap();
     let selected = selector.select(both, with).unwrap();
     assert_eq!(selected.jobs.len(), 2);
+    let selector = Selector::parse(["a@desk", "b@nas"]).unwrap();
+    let order = selector.select(both, with).unwrap().jobs;
+    assert_eq!(order.iter().map(|(node, _)| *node).collect::<Vec<_>>(), ["nas", "desk"]);
     assert!(selected.is_named("nas", here[0].id()) && !selected.is_named("desk", here[0].id()));
 }
