@@ -67,7 +67,7 @@ impl Timestamp {
 impl From<OffsetDateTime> for Timestamp {
     fn from(moment: OffsetDateTime) -> Self {
         let micros = moment.unix_timestamp_nanos().div_euclid(1000);
-        Self::from_micros(i64::try_from(micros).unwrap_or(if micros < 0 { MIN } else { MAX }))
+        Self::from_micros(i64::try_from(micros).expect("BUG: a date beyond 290,000 years"))
     }
 }
 

@@ -124,14 +124,15 @@ fn illegal(job: &Job, state: JobState, event: &Event) -> String {
         _ => None,
     };
     match claim {
-        Some(claim) if !holds(job, claim) => {
+        // Under the claim that the job has, each of these can be.
+        Some(claim) => {
             format!(
                 "{} of job {} under claim {claim}, which was superseded",
                 event.name(),
                 job.id()
             )
         }
-        _ => format!("job {} is {state} and cannot be {}", job.id(), event.name()),
+        None => format!("job {} is {state} and cannot be {}", job.id(), event.name()),
     }
 }
 
