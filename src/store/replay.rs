@@ -186,7 +186,7 @@ pub(super) type Watch<'a> = dyn FnMut(&Placed, &[u8]) + 'a;
 
 /// One pass over the files of a node.
 pub(super) struct Fold<'a> {
-    reading: Reading<'a>,
+    pub(super) reading: Reading<'a>,
     pub(super) state: NodeState,
     pub(super) cursor: Option<Cursor>,
     pub(super) damage: Vec<Damage>,
@@ -407,7 +407,7 @@ impl Fold<'_> {
     }
 
     /// Where the line right behind the last job of a batch is lost, that was its end, and it was acknowledged.
-    fn commit_before_gap(&mut self, first_missing: u64) {
+    pub(super) fn commit_before_gap(&mut self, first_missing: u64) {
         let is_last =
             |jobs: &Vec<Enqueued>| jobs.last().map(|job| job.seq + 1) == Some(first_missing);
         if !self.reading.own {

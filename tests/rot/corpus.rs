@@ -268,7 +268,7 @@ fn fill(store: &mut Store, clock: &AtomicI64, kind: Kind) {
         store.write_checkpoint();
     }
     enqueue(store, &["fourth"]).unwrap();
-    enqueue(store, &["fifth"]).unwrap();
+    enqueue(store, &["l-one", "l-two"]).unwrap();
     if kind == Kind::BehindMark {
         fs::write(store.place().mark(), mark).unwrap();
     }

@@ -75,9 +75,10 @@ pub fn mend(corpus: &Corpus) -> Result<(), String> {
     }
     let is_carried = steps.contains(&Step::BeginSegment);
     let is_taken_over = steps.contains(&Step::TakeOver);
+    let is_rebuilt = steps.contains(&Step::Rebuild);
     for (_, job) in corpus.whole.jobs() {
         let id = job.id().to_string();
-        if lines_of(&corpus.log(), &id) != lines_of(&before, &id) {
+        if lines_of(&corpus.log(), &id, is_rebuilt) != lines_of(&before, &id, is_rebuilt) {
             continue;
         }
         let kept = store.own().and_then(|own| own.job(job.id()));
@@ -132,13 +133,14 @@ fn essence(job: &Job) -> impl PartialEq + '_ {
     (&job.spec, job.state, job.created_at, job.attempts, job.last_run, &job.runs)
 }
 
-/// The lines that tell of a job, and those of its batch: a batch is all or nothing, and hit with any of its lines.
-fn lines_of(log: &[u8], id: &str) -> Vec<String> {
+/// The lines that a job comes of: those that tell of it. Where the log is not rebuilt, and nobody knows of a line that
+/// is lost, those of its batch too, which is all or nothing then.
+fn lines_of(log: &[u8], id: &str, is_rebuilt: bool) -> Vec<String> {
     let log = String::from_utf8_lossy(log);
     // A line without its end is not whole.
     let lines = || log.split_inclusive('\n');
     let job = format!("\"job\":\"{id}\"");
-    let of_job = lines().filter(|line| line.contains(&job));
+    let of_job = lines().filter(|line| !is_rebuilt && line.contains(&job));
     let batches: Vec<&str> = of_job.filter_map(batch).collect();
     let counts = |line: &&str| {
         line.contains(&job) || batch(line).is_some_and(|batch| batches.contains(&batch))

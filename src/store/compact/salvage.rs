@@ -39,8 +39,7 @@ impl Compactor {
         let all = names(directory).map_err(self.failed("list"))?;
         let files = open(directory, &all).map_err(self.failed("read"))?;
         let path = self.path();
-        let reading =
-            Reading { path: &path, node: &self.node, mark: None, own: true, salvage: true };
+        let reading = Reading { path: &path, node: &self.node, mark, own: true, salvage: true };
         let (mut strange, latest) = (Strange::default(), Cell::new(Timestamp::MIN));
         let mut watch = |placed: &Placed, bytes: &[u8]| {
             latest.set(latest.get().max(placed.record.ts));
@@ -48,7 +47,7 @@ impl Compactor {
         };
         let mut fold = Fold::watched(reading, None, &mut watch);
         (fold.progress, fold.doing) = (self.progress.clone(), "repairing the log");
-        fold.take(&files).map_err(self.failed("read"))?;
+        take(&mut fold, &files).map_err(self.failed("read"))?;
         let Fold { mut state, cursor, .. } = fold;
         strange.add_long(&state);
         let kept = strange.keep(&files, reading, None).map_err(self.failed("read"))?;
@@ -166,8 +165,18 @@ fn go_on(
         return Ok(None);
     }
     let mut fold = Fold::behind(reading, state, cursor);
-    fold.take(&files)?;
+    take(&mut fold, &files)?;
     Ok(Some(fold.state))
+}
+
+/// Reads all that is there. What the mark tells of behind that is a gap like any other.
+fn take(fold: &mut Fold, files: &Files) -> io::Result<()> {
+    fold.take(files)?;
+    let last = fold.state.facts.last_seq;
+    if fold.reading.mark.is_some_and(|mark| mark.seq > last) {
+        fold.commit_before_gap(last + 1);
+    }
+    Ok(())
 }
 
 fn highest(names: &[(String, SegmentName)]) -> u64 {
