@@ -2,9 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 
+use rustix::process::{Signal, WaitOptions, waitpid};
 use serde_json::Value;
 
-use super::harness::Home;
+use super::harness::{Home, Running, wait_until};
 use super::story;
 use super::verbs::{Case, Verb};
 
@@ -86,30 +87,68 @@ fn a_queue_that_is_not_there_has_none() {
     assert!(!home.queue().exists());
 }
 
+/// A follower, and what reads on to an event of a job and gives it.
+fn follow(home: &Home) -> (Running, impl FnMut(&str, &str) -> Value) {
+    let mut follower = home.queuectl(["events", "--follow", "--jsonl"]).start();
+    let mut printed = BufReader::new(follower.stdout()).lines();
+    let until = move |ev: &str, job: &str| {
+        loop {
+            let line = printed.next().expect("a line").expect("text");
+            let event: Value = serde_json::from_str(&line).expect("an event");
+            if event["ev"] == ev && event["job"] == job {
+                return event;
+            }
+        }
+    };
+    (follower, until)
+}
+
 #[test]
 fn following_prints_what_comes() {
     let home = Home::new();
     home.ok("enqueue --id a true");
-    let mut follower = home.queuectl(["events", "--follow", "--jsonl"]).start();
-    let mut printed = BufReader::new(follower.stdout()).lines();
-    let mut next = || -> Value {
-        let line = printed.next().expect("a line").expect("text");
-        serde_json::from_str(&line).expect("an event")
-    };
-    let mut until = |ev: &str, job: &str| {
-        while {
-            let event = next();
-            event["ev"] != ev || event["job"] != job
-        } {}
-    };
+    let (mut follower, mut until) = follow(&home);
     until("enqueued", "a");
     home.ok("enqueue --id b true");
     until("enqueued", "b");
     home.ok("cancel a");
     until("cancelled", "a");
     assert!(!follower.is_over());
-    follower.signal(rustix::process::Signal::INT);
-    let code = follower.end().code;
-    assert!(matches!(code, 0 | 130), "{code}");
+    follower.signal(Signal::INT);
+    let done = follower.end();
+    assert!(matches!(done.code, 0 | 130), "{done:?}");
+    assert_eq!(done.stderr, "");
     home.fails("events --follow --json", 2);
+}
+
+#[test]
+fn a_follower_says_what_was_compacted_before_it_read_it() {
+    let home = Home::new();
+    home.ok("enqueue --id a true");
+    let (follower, mut until) = follow(&home);
+    let seen = until("enqueued", "a")["seq"].as_u64().expect("a number");
+    follower.signal(Signal::STOP);
+    waitpid(Some(follower.pid()), WaitOptions::UNTRACED).expect("it stops");
+    home.drain("").ok();
+    home.ok("enqueue --id b true");
+    let last = home.log().iter().filter_map(|event| event["seq"].as_u64()).max().expect("a line");
+    home.ok("compact");
+    follower.signal(Signal::CONT);
+    let runs = |event: Value| event["runs"].as_array().map_or(0, Vec::len);
+    assert_eq!((runs(until("job_state", "a")), runs(until("job_state", "b"))), (1, 0));
+    wait_until("a note", || follower.stderr().ends_with('\n'));
+    // Once.
+    for id in ["c", "d"] {
+        home.ok(&format!("enqueue --id {id} true"));
+        until("enqueued", id);
+    }
+    follower.signal(Signal::INT);
+    let missed = last - seen;
+    assert_eq!(
+        follower.end().stderr,
+        format!(
+            "note: {missed} events were compacted before they were read; \
+             what their jobs came to is shown instead\n"
+        )
+    );
 }
