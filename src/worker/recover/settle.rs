@@ -161,3 +161,41 @@ pub(super) fn settle(mut cases: Vec<Case>, sender: &Sender<Message>, abandoned: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::job::{Claim, JobId};
+    use crate::worker::process::leftovers::Group;
+
+    fn case(sees: bool) -> Case {
+        let (job, claim) = (JobId::new("a").unwrap(), Claim::new("desk.gone", 1));
+        let spec = Spec::shell(job.clone(), "true", 0);
+        let place = Place::new(std::path::Path::new("/nowhere"), &job, 1);
+        let traces =
+            Traces { claim: claim.clone(), session: None, group: Group::Unknown, start: 0 };
+        let limits = Limits { timeout: None, output: u64::MAX };
+        let (grace, poll) = (Duration::ZERO, Duration::from_secs(1));
+        let mode = Mode { ends: true, sees, grace, limits, poll };
+        Case::new(Claimed { job, run: 1, claim }, spec, place, traces, mode, Arc::default())
+    }
+
+    /// Its holder may be in another container, on another machine, or another user's.
+    #[test]
+    fn a_run_whose_lock_is_held_by_nobody_who_is_seen_is_waited_for() {
+        let processes = Snapshot::take(0).unwrap();
+        let mut case = case(true);
+        for (is_locked, gone) in [(true, 0), (false, 1), (true, 0), (false, 1), (false, 2)] {
+            assert!(case.look(is_locked, Some(&processes)).members.is_empty());
+            assert_eq!(case.seen_gone, gone);
+        }
+    }
+
+    /// Whose files are gone may hold them all the same.
+    #[test]
+    fn where_nobody_can_be_seen_missing_files_prove_nothing() {
+        let mut case = case(false);
+        case.look(false, None);
+        assert_eq!(case.seen_gone, 0);
+    }
+}
