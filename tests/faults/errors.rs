@@ -8,29 +8,10 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::harness::Home;
+use crate::points::CHANGES;
 use crate::rig::{self, Rigged, Times, What};
 use crate::scenario::Scenario;
 use crate::{has_tools, points, verdict};
-
-/// The calls that a disk can fail.
-const CALLS: [&str; 16] = [
-    "openat",
-    "statx",
-    "pread64",
-    "getdents64",
-    "flock",
-    "write",
-    "pwrite64",
-    "fdatasync",
-    "fsync",
-    "rename",
-    "renameat",
-    "renameat2",
-    "unlink",
-    "unlinkat",
-    "mkdir",
-    "mkdirat",
-];
 
 /// The calls that a signal can interrupt.
 const INTERRUPTIBLE: [&str; 7] =
@@ -41,17 +22,18 @@ const EXIT_CODES: [i32; 4] = [0, 1, 3, 74];
 
 #[test]
 fn whatever_call_fails_nothing_acknowledged_is_lost() {
-    const NAME: &str = "whatever_call_fails_nothing_acknowledged_is_lost";
-    if !has_tools(NAME, &["strace", "flock"]) {
+    if !has_tools(&["strace", "flock"]) {
         return;
     }
+    let reads = ["openat", "statx", "pread64", "getdents64", "flock"];
+    let calls = [&reads[..], &CHANGES].concat();
     let faults = [
         (What::Error("EIO"), Times::Once),
         (What::Error("EIO"), Times::ForEver),
         (What::Error("ENOSPC"), Times::Once),
         (What::Error("ENOSPC"), Times::ForEver),
     ];
-    try_all("EIO, ENOSPC at", &CALLS, &faults, 2, |scenario, before, rigged, home| {
+    try_all("EIO, ENOSPC at", &calls, &faults, 2, |scenario, before, rigged, home| {
         assert_told(scenario, home, rigged);
         assert_not_trusted(home, rigged);
         verdict::assert_all_holds(home, scenario, before, &rigged.done);
@@ -60,7 +42,7 @@ fn whatever_call_fails_nothing_acknowledged_is_lost() {
 
 #[test]
 fn whatever_call_is_interrupted_is_made_again() {
-    if !has_tools("whatever_call_is_interrupted_is_made_again", &["strace", "flock"]) {
+    if !has_tools(&["strace", "flock"]) {
         return;
     }
     let faults = [(What::Error("EINTR"), Times::Five)];
@@ -73,7 +55,7 @@ fn whatever_call_is_interrupted_is_made_again() {
 /// Tries these faults at these calls, in the short form at so many of each scenario's calls of a kind.
 fn try_all(
     title: &str,
-    calls: &'static [&'static str],
+    calls: &[&'static str],
     faults: &[(What, Times)],
     most: usize,
     check: impl Fn(&Scenario, &[String], &Rigged, &Home) + Sync,
@@ -141,8 +123,7 @@ fn assert_not_trusted(home: &Home, Rigged { done, hits }: &Rigged) {
 
 #[test]
 fn a_machine_whose_id_cannot_be_read_is_taken_for_no_other() {
-    const NAME: &str = "a_machine_whose_id_cannot_be_read_is_taken_for_no_other";
-    if !has_tools(NAME, &["strace"]) || !Path::new("/etc/machine-id").exists() {
+    if !has_tools(&["strace"]) || !Path::new("/etc/machine-id").exists() {
         return;
     }
     let home = Home::new();

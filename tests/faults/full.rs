@@ -25,8 +25,7 @@ enum Past {
 
 #[test]
 fn however_much_of_a_write_is_done_nothing_acknowledged_is_lost() {
-    const NAME: &str = "however_much_of_a_write_is_done_nothing_acknowledged_is_lost";
-    if !has_tools(NAME, &["prlimit", "flock"]) {
+    if !has_tools(&["prlimit", "flock"]) {
         return;
     }
     let begun = Instant::now();

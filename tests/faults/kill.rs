@@ -3,35 +3,19 @@
 use std::time::Instant;
 
 use crate::harness::Home;
+use crate::points::CHANGES;
 use crate::rig::{self, Fault, Times, What};
 use crate::scenario::Scenario;
 use crate::{has_tools, points, verdict};
 
-/// The calls around which something could be lost.
-const CALLS: [&str; 14] = [
-    "openat",
-    "flock",
-    "write",
-    "pwrite64",
-    "fdatasync",
-    "fsync",
-    "rename",
-    "renameat",
-    "renameat2",
-    "unlink",
-    "unlinkat",
-    "mkdir",
-    "mkdirat",
-    "exit_group",
-];
-
 #[test]
 fn killed_at_any_call_nothing_acknowledged_is_lost() {
-    if !has_tools("killed_at_any_call_nothing_acknowledged_is_lost", &["strace", "flock"]) {
+    if !has_tools(&["strace", "flock"]) {
         return;
     }
     let begun = Instant::now();
-    let points = points::plan(&CALLS, &[(What::Kill, Times::Once)], 10);
+    let calls = [&["openat", "flock"], &CHANGES[..], &["exit_group"]].concat();
+    let points = points::plan(&calls, &[(What::Kill, Times::Once)], 10);
     let tally = points::try_all(&points, is_killed);
     tally.conclude("SIGKILL at", begun);
     // A worker makes a few calls more or less each time.

@@ -26,6 +26,6 @@ fn is_long() -> bool {
 }
 
 /// Whether the tools are here that a rig needs. In CI they must be.
-fn has_tools(test: &str, tools: &[&str]) -> bool {
-    tools.iter().all(|tool| harness::has_tool(test, tool))
+fn has_tools(tools: &[&str]) -> bool {
+    tools.iter().all(|tool| harness::has_tool("putting in faults", tool))
 }

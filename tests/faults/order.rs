@@ -1,35 +1,24 @@
 //! The order of system calls, which no crash shows that comes at another moment: what is acknowledged, or run, or named
 //! was synced before.
 
-use crate::harness::Home;
+use crate::harness::{Done, Home};
 use crate::has_tools;
+use crate::points::CHANGES;
 use crate::rig::{self, Fault, Times, What};
 use crate::scenario::{self, Scenario};
 use crate::trace::{Call, Trace};
 
-/// The calls that matter here.
-const CALLS: [&str; 13] = [
-    "write",
-    "pwrite64",
-    "fdatasync",
-    "fsync",
-    "rename",
-    "renameat",
-    "renameat2",
-    "unlink",
-    "unlinkat",
-    "mkdir",
-    "mkdirat",
-    "openat",
-    "execve",
-];
+/// Does what the scenario does, and tells which calls were made that matter here.
+fn watch(home: &Home, scenario: &Scenario) -> (Done, Trace) {
+    rig::watch_all(home, scenario, &[&CHANGES[..], &["openat", "execve"]].concat())
+}
 
 /// The scenario's calls, in a home that stays as it is afterwards.
 fn traced(name: &str) -> (Home, Trace) {
     let home = Home::new();
     let scenario = scenario::named(name);
     let _ = (scenario.before)(&home);
-    let (done, trace) = rig::watch_all(&home, scenario, &CALLS);
+    let (done, trace) = watch(&home, scenario);
     done.ok();
     (home, trace)
 }
@@ -105,7 +94,7 @@ impl Call {
 
 #[test]
 fn an_id_is_told_once_its_line_is_synced() {
-    if !has_tools("an_id_is_told_once_its_line_is_synced", &["strace"]) {
+    if !has_tools(&["strace"]) {
         return;
     }
     for name in ["found", "enqueue", "batch", "rotate, size", "rotate, doubt"] {
@@ -126,7 +115,7 @@ fn an_id_is_told_once_its_line_is_synced() {
 
 #[test]
 fn a_new_queue_is_synced_up_to_its_parent_before_an_id_is_told() {
-    if !has_tools("a_new_queue_is_synced_up_to_its_parent_before_an_id_is_told", &["strace"]) {
+    if !has_tools(&["strace"]) {
         return;
     }
     let (home, trace) = traced("found");
@@ -159,8 +148,7 @@ fn a_new_queue_is_synced_up_to_its_parent_before_an_id_is_told() {
 
 #[test]
 fn who_comes_after_a_founder_that_was_killed_syncs_what_that_one_did_not() {
-    const NAME: &str = "who_comes_after_a_founder_that_was_killed_syncs_what_that_one_did_not";
-    if !has_tools(NAME, &["strace"]) {
+    if !has_tools(&["strace"]) {
         return;
     }
     let home = Home::new();
@@ -169,7 +157,7 @@ fn who_comes_after_a_founder_that_was_killed_syncs_what_that_one_did_not() {
     // The second is of the line; its segment and everything around it have their names by then.
     let fault = Fault { call: "fdatasync", what: What::Kill, nth: 2, times: Times::Once };
     assert_eq!(rig::run(&home, scenario, &fault).done.code, 137);
-    let (done, trace) = rig::watch_all(&home, scenario, &CALLS);
+    let (done, trace) = watch(&home, scenario);
     let id = done.ok();
     let line = trace.first(&["write"], |call| call.writes("enqueued", id.trim_end()));
     let said = trace.said(1, id.trim_end());
@@ -187,7 +175,7 @@ fn who_comes_after_a_founder_that_was_killed_syncs_what_that_one_did_not() {
 
 #[test]
 fn what_another_wrote_is_synced_before_it_is_answered_with() {
-    if !has_tools("what_another_wrote_is_synced_before_it_is_answered_with", &["strace"]) {
+    if !has_tools(&["strace"]) {
         return;
     }
     let home = Home::new();
@@ -196,7 +184,7 @@ fn what_another_wrote_is_synced_before_it_is_answered_with() {
     let scenario = Scenario { act: &WORDS, ..*scenario::named("enqueue") };
     let fault = Fault { call: "fdatasync", what: What::Kill, nth: 1, times: Times::Once };
     assert_eq!(rig::run(&home, &scenario, &fault).done.code, 137);
-    let (done, trace) = rig::watch_all(&home, &scenario, &CALLS);
+    let (done, trace) = watch(&home, &scenario);
     assert_eq!(done.ok(), "mine\n");
     assert_eq!(trace.all(&["write"], Call::is_append).count(), 0, "it was there already");
     let said = trace.said(1, "mine");
@@ -208,8 +196,7 @@ fn what_another_wrote_is_synced_before_it_is_answered_with() {
 
 #[test]
 fn a_job_begins_once_its_claim_is_synced_and_its_end_is_told_once_that_is() {
-    const NAME: &str = "a_job_begins_once_its_claim_is_synced_and_its_end_is_told_once_that_is";
-    if !has_tools(NAME, &["strace", "flock"]) {
+    if !has_tools(&["strace", "flock"]) {
         return;
     }
     let (home, trace) = traced("work");
@@ -239,9 +226,7 @@ fn a_job_begins_once_its_claim_is_synced_and_its_end_is_told_once_that_is() {
 
 #[test]
 fn a_new_segment_is_synced_before_it_has_its_name_and_its_name_before_anything_counts_on_it() {
-    const NAME: &str =
-        "a_new_segment_is_synced_before_it_has_its_name_and_its_name_before_anything_counts_on_it";
-    if !has_tools(NAME, &["strace"]) {
+    if !has_tools(&["strace"]) {
         return;
     }
     for (name, stream) in
@@ -277,9 +262,7 @@ fn a_new_segment_is_synced_before_it_has_its_name_and_its_name_before_anything_c
 
 #[test]
 fn a_base_is_synced_and_named_and_its_name_is_synced_before_what_it_stands_for_goes() {
-    const NAME: &str =
-        "a_base_is_synced_and_named_and_its_name_is_synced_before_what_it_stands_for_goes";
-    if !has_tools(NAME, &["strace"]) {
+    if !has_tools(&["strace"]) {
         return;
     }
     let (_home, trace) = traced("compact");
@@ -305,9 +288,7 @@ fn a_base_is_synced_and_named_and_its_name_is_synced_before_what_it_stands_for_g
 
 #[test]
 fn who_comes_after_a_compaction_that_was_killed_syncs_its_base_before_anything_goes() {
-    const NAME: &str =
-        "who_comes_after_a_compaction_that_was_killed_syncs_its_base_before_anything_goes";
-    if !has_tools(NAME, &["strace"]) {
+    if !has_tools(&["strace"]) {
         return;
     }
     let home = Home::new();
@@ -316,7 +297,7 @@ fn who_comes_after_a_compaction_that_was_killed_syncs_its_base_before_anything_g
     // One segment is gone then.
     let fault = Fault { call: "unlinkat", what: What::Kill, nth: 2, times: Times::Once };
     assert_eq!(rig::run(&home, scenario, &fault).done.code, 137);
-    let (done, trace) = rig::watch_all(&home, scenario, &CALLS);
+    let (done, trace) = watch(&home, scenario);
     done.ok();
     let is_segment = |call: &Call| {
         let name = call.text.split('"').nth(1).unwrap_or_default();

@@ -6,11 +6,26 @@ use crate::rig::{self, Fault, Times, What};
 use crate::scenario::{self, Scenario};
 use crate::tally::Tally;
 
+/// The calls that change what is on a disk, or bring it there.
+pub const CHANGES: [&str; 11] = [
+    "write",
+    "pwrite64",
+    "fdatasync",
+    "fsync",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+];
+
 /// A scenario, and a fault in it.
 pub type Point = (&'static Scenario, Fault);
 
 /// Every scenario with each of the faults at its calls: in the short form at so many of a kind, evenly spread.
-pub fn plan(calls: &'static [&'static str], faults: &[(What, Times)], most: usize) -> Vec<Point> {
+pub fn plan(calls: &[&'static str], faults: &[(What, Times)], most: usize) -> Vec<Point> {
     let most = if is_long() { usize::MAX } else { most };
     let mut points = Vec::new();
     for scenario in &scenario::ALL {
