@@ -1,23 +1,25 @@
-//! The real disk, as a process has it that is ended in the midst of something.
+//! The real disk, of which changes fail: as for a process that is ended in the midst of something, or as on one that
+//! breaks.
 //!
 //! What was done before stays done, synced or not; what a power cut leaves of it is for the simulated disk.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::disk::{Disk, FileSystem, Handle, Lock, Open, Stat};
 use super::real_disk::RealDisk;
 
-/// A disk on which everything that changes it fails from the n-th time on, as for a process that is gone by then.
+/// A disk on which some of what changes it fails.
 #[derive(Clone)]
-pub(super) struct Failing {
-    left: Arc<AtomicUsize>,
+pub(crate) struct Failing {
+    /// Whether a call fails, of those that are made in order.
+    fails: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// What was done, in order.
-    pub(super) calls: Arc<Mutex<Vec<String>>>,
+    pub(crate) calls: Arc<Mutex<Vec<String>>>,
 }
 
 struct Held {
@@ -27,14 +29,24 @@ struct Held {
 }
 
 impl Failing {
-    pub(super) fn after(calls: usize) -> Self {
-        Failing { left: Arc::new(calls.into()), calls: Arc::default() }
+    /// Everything fails from the n-th call on, as for a process that is gone by then.
+    pub(crate) fn after(calls: usize) -> Self {
+        let left = AtomicUsize::new(calls);
+        let less = |left: usize| left.checked_sub(1);
+        let is_over = move || left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_err();
+        Failing { fails: Arc::new(move |_| is_over()), calls: Arc::default() }
+    }
+
+    /// Nothing can be appended once it is broken.
+    pub(crate) fn once(is_broken: Arc<AtomicBool>) -> Self {
+        let fails =
+            move |call: &str| call.starts_with("append ") && is_broken.load(Ordering::SeqCst);
+        Failing { fails: Arc::new(fails), calls: Arc::default() }
     }
 
     fn change<T>(&self, call: String, change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let less = |left: usize| left.checked_sub(1);
-        if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_err() {
-            return Err(io::Error::other("the process is gone"));
+        if (self.fails)(&call) {
+            return Err(io::Error::other("the disk fails"));
         }
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
         change()
@@ -46,7 +58,7 @@ impl Failing {
 }
 
 /// The last part of a path.
-pub(super) fn last(path: &Path) -> String {
+pub(crate) fn last(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 

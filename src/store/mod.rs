@@ -12,7 +12,7 @@ pub mod doctor;
 mod enqueue;
 mod error;
 #[cfg(test)]
-mod failing_disk;
+pub(crate) mod failing_disk;
 mod files;
 pub mod ids;
 pub mod layout;
