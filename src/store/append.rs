@@ -358,5 +358,8 @@ pub fn degraded_note(disk: &dyn Disk, local: &std::path::Path) -> Option<String>
     let directory = disk.open(local, Open::Directory).ok()?;
     let file = directory.open_in("degraded", Open::Read).ok()?;
     let bytes = segment::read_range(file.as_ref(), 0, 4096).ok()?;
+    if let Some(no_file) = file.stat().ok()?.no_file() {
+        return Some(format!("{}: {no_file}", local.join("degraded").display()));
+    }
     Some(String::from_utf8_lossy(&bytes).trim().to_owned())
 }

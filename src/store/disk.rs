@@ -11,7 +11,7 @@ use std::time::Duration;
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {
-    /// An existing file, to read.
+    /// An existing file, to read. What else stands in its place, such as a pipe, has no bytes: see [`Stat::no_file`].
     Read,
     /// An existing file, to read and to append to.
     Append,
@@ -62,6 +62,32 @@ pub struct Stat {
     pub gid: u32,
     /// When it was made, in nanoseconds since 1970, where the file system knows.
     pub born: Option<i128>,
+}
+
+impl Stat {
+    /// What it is, where it is no file. Reading such a thing may wait for ever, or never come to an end.
+    pub fn no_file(&self) -> Option<NoFile> {
+        match self.mode & 0o170_000 {
+            0o100_000 => None,
+            0o040_000 => Some(NoFile("a directory")),
+            0o010_000 => Some(NoFile("a pipe")),
+            0o140_000 => Some(NoFile("a socket")),
+            0o120_000 => Some(NoFile("a link that is not followed here or leads nowhere")),
+            _ => Some(NoFile("a device")),
+        }
+    }
+}
+
+/// What stands where a file should, as a noun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is {0}, and no file")]
+pub struct NoFile(&'static str);
+
+impl NoFile {
+    /// What an error of the system tells of, where it is that.
+    pub fn of(error: &io::Error) -> Option<NoFile> {
+        error.get_ref()?.downcast_ref().copied()
+    }
 }
 
 /// How much room a file system has, in bytes.
@@ -175,6 +201,11 @@ pub trait Handle: Send + Sync {
 
     /// The descriptor, to hand to a child; none where there is no real file.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// Whether there is no directory where one was to be opened: nothing, or something else.
+pub fn is_no_directory(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Moves a file where that can't be done in one call. A crash in between leaves both, of which the first is whole.

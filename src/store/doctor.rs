@@ -164,6 +164,7 @@ impl Store {
             return Ok(Report { checks, condition: Condition::Whole, missing });
         }
         let mut checks = vec![self.check_format(), self.check_identity(), self.check_permissions()];
+        checks.push(self.check_files());
         checks.push(self.check_file_system());
         checks.push(self.check_free_space());
         tell("every line of the log");

@@ -26,7 +26,7 @@ pub enum StoreError {
     },
     /// The own log is damaged; nothing is written until it is repaired.
     #[error("the log is damaged: {0}")]
-    Damaged(Damage),
+    Damaged(#[from] Damage),
     /// Damage was noted before; nothing is written until it is repaired.
     #[error("the queue is degraded: {0}")]
     Degraded(String),

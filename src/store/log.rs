@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::base;
 use super::clock::Clock;
-use super::disk::{Disk, Handle, Lock, Open};
+use super::disk::{Disk, Handle, Lock, NoFile, Open, is_no_directory};
 use super::error::StoreError;
 use super::line::Crc;
 use super::mark::{self, Mark};
@@ -119,6 +119,14 @@ impl Log {
         }
     }
 
+    /// Whether a link stands in the place of the log, and leads to the queue's own directory.
+    fn leads_back(&self, directory: &dyn Handle) -> bool {
+        let (log, root) = (directory.stat(), self.disk.stat(self.place.root()));
+        log.is_ok_and(|log| {
+            root.is_ok_and(|root| (log.inode, log.device) == (root.inode, root.device))
+        })
+    }
+
     /// Takes the append lock.
     ///
     /// Errors: [`StoreError::LockHeld`] after 60 s; where the directory can't be opened.
@@ -127,14 +135,18 @@ impl Log {
         let mut pause = Duration::from_micros(20);
         loop {
             let open = self.disk.open(&self.path, Open::Directory);
-            let directory = open.map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => self.missing(error),
-                _ => StoreError::io("open", &self.path)(error),
+            let directory = open.map_err(|error| match is_no_directory(&error) {
+                true => self.missing(error),
+                false => StoreError::io("open", &self.path)(error),
             })?;
             loop {
                 let locked = directory.try_lock(Lock::Exclusive);
                 if locked.map_err(StoreError::io("lock", &self.path))? {
                     break;
+                }
+                if waited.is_zero() && self.leads_back(directory.as_ref()) {
+                    // Who holds it may be this process, which would wait for itself.
+                    return Err(StoreError::Place(NodeError::LogMissing(self.path.clone())));
                 }
                 if waited >= PATIENCE {
                     let holder = self.disk.lock_holder(directory.as_ref());
@@ -241,7 +253,12 @@ impl Locked<'_> {
         }
         self.log.active = None;
         let file = self.directory.open_in(&name, Open::Append);
-        let file: Arc<dyn Handle> = file.map_err(StoreError::io("open", &path))?.into();
+        let file: Arc<dyn Handle> = file
+            .map_err(|error| match NoFile::of(&error) {
+                Some(what) => Damage { file: path.clone(), what: what.to_string() }.into(),
+                None => StoreError::io("open", &path)(error),
+            })?
+            .into();
         let stat = file.stat().map_err(StoreError::io("look at", &path))?;
         let header = segment::read_header(file.as_ref()).map_err(StoreError::io("read", &path))?;
         let Some((placed, header)) = header else {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crc32c::crc32c;
 
-use super::disk::{Disk, Open};
+use super::disk::{Disk, NoFile, Open};
 use super::ids::Ids;
 use super::small_file::{self, FileError};
 
@@ -112,8 +112,9 @@ impl Environment {
 /// jobs nobody here would ever run.
 fn machine_id(disk: &dyn Disk) -> Result<Option<String>, FileError> {
     let content = match small_file::read(disk, Path::new("/etc/machine-id")) {
-        // Who may not read it never may.
+        // Who may not read it never may, and what is no file has no id.
         Err(error) if error.source.kind() == std::io::ErrorKind::PermissionDenied => None,
+        Err(error) if NoFile::of(&error.source).is_some() => None,
         other => other?,
     };
     let id = content.and_then(|content| String::from_utf8(content).ok());

@@ -2,7 +2,7 @@
 //!
 //! Takes no lock and needs no right to write; a checkpoint that can't be written is no harm.
 
-use super::disk::{Handle, Open};
+use super::disk::{Handle, Open, is_no_directory};
 use super::replay::View;
 use super::rotate::Reason;
 use super::segment::Placed;
@@ -101,7 +101,7 @@ impl Store {
             segment::read_header(directory.open_in(&name, Open::Read)?.as_ref())
         })();
         match header {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if is_no_directory(&error) => Ok(None),
             other => other.map_err(StoreError::io("read", &path)),
         }
     }

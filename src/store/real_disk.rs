@@ -2,11 +2,13 @@
 //!
 //! Knows nothing of logs, lines or jobs, and nothing of what is done about an error.
 
+mod system;
+
 use std::fs::File;
 use std::io;
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd as _;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use self::system::{holder, kind_of};
 use super::disk::{Disk, FileSystem, Handle, Lock, Open, Space, Stat, copy_and_unlink};
 
 /// What direct reads are aligned to, in bytes; no device wants more.
@@ -29,6 +32,8 @@ pub struct RealDisk;
 struct RealHandle {
     file: File,
     how: Open,
+    /// Whether there is anything to read.
+    is_file: bool,
 }
 
 impl Disk for RealDisk {
@@ -94,11 +99,17 @@ impl Disk for RealDisk {
 
 impl Handle for RealHandle {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if !self.is_file {
+            return Ok(0);
+        }
         retry(|| self.file.read_at(buffer, offset))
     }
 
     #[cfg(target_os = "linux")]
     fn read_stable(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if !self.is_file {
+            return Ok(0);
+        }
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
         let Ok(direct) = retry_on_intr(|| rustix::fs::open(&path, flags, Mode::empty())) else {
@@ -251,8 +262,44 @@ fn open_at(directory: BorrowedFd<'_>, path: &Path, how: Open) -> io::Result<Box<
     };
     let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
     let mode = Mode::RUSR | Mode::WUSR;
-    let opened = retry_on_intr(|| rustix::fs::openat(directory, path, flags, mode))?;
-    Ok(Box::new(RealHandle { file: File::from(opened), how }))
+    let opened = match retry_on_intr(|| rustix::fs::openat(directory, path, flags, mode)) {
+        Err(error) => open_no_file(directory, path, how, error)?,
+        Ok(opened) => opened,
+    };
+    let no_file = match how {
+        Open::CreateNew | Open::Directory => None,
+        Open::Read | Open::Append | Open::ReadWrite => stat_open(opened.as_fd())?.no_file(),
+    };
+    match no_file {
+        Some(no_file) if how != Open::Read => Err(io::Error::other(no_file)),
+        _ => Ok(Box::new(RealHandle { file: File::from(opened), how, is_file: no_file.is_none() })),
+    }
+}
+
+/// Opens what can't be opened as a file since it is none, only to say what it is: a directory that was to be written, a
+/// socket, a link that is not followed or leads nowhere.
+fn open_no_file(
+    directory: BorrowedFd<'_>,
+    path: &Path,
+    how: Open,
+    error: Errno,
+) -> io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    if !matches!(how, Open::CreateNew | Open::Directory)
+        && matches!(error, Errno::ISDIR | Errno::LOOP | Errno::NXIO | Errno::NOENT)
+    {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = retry_on_intr(|| rustix::fs::openat(directory, path, flags, Mode::empty()));
+        // A file may have come by now; this way it couldn't be read.
+        if let Ok(opened) = opened
+            && stat_open(opened.as_fd())?.no_file().is_some()
+        {
+            return Ok(opened);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (directory, path, how);
+    Err(error.into())
 }
 
 /// Renames without replacing where the file system can't do it in one call.
@@ -322,51 +369,6 @@ fn plain_stat(stat: rustix::fs::Stat) -> Stat {
         gid: stat.st_gid,
         born,
     }
-}
-
-/// The process that holds the flock of an inode, by the lines of `/proc/locks`.
-fn holder(locks: &str, inode: u64) -> Option<u32> {
-    locks.lines().find_map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip_while(|field| *field != "FLOCK");
-        let (pid, place) = (fields.nth(3)?, fields.next()?);
-        let held = place.rsplit(':').next()?.parse::<u64>().ok()?;
-        (held == inode && !line.contains("->")).then(|| pid.parse().ok())?
-    })
-}
-
-/// The kinds that matter, by the numbers of `statfs(2)` and `linux/magic.h`.
-#[cfg(target_os = "linux")]
-fn kind_of(stat: &rustix::fs::StatFs) -> FileSystem {
-    // The field's width and sign differ by architecture; the numbers have 32 bits.
-    match stat.f_type as u32 {
-        0x794c_7630 => FileSystem::Overlay,
-        0x6969 => FileSystem::Remote("NFS"),
-        0xff53_4d42 | 0xfe53_4d42 | 0x517b => FileSystem::Remote("SMB"),
-        0x6573_5546 => FileSystem::Remote("FUSE"),
-        0x0102_1997 => FileSystem::Remote("9P"),
-        0x00c3_6400 => FileSystem::Remote("Ceph"),
-        0x5346_414f | 0x6b41_4653 => FileSystem::Remote("AFS"),
-        _ => FileSystem::Local,
-    }
-}
-
-/// The kinds that matter, by their names.
-#[cfg(target_vendor = "apple")]
-fn kind_of(stat: &rustix::fs::StatFs) -> FileSystem {
-    let name: Vec<u8> =
-        stat.f_fstypename.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
-    match name.as_slice() {
-        b"nfs" => FileSystem::Remote("NFS"),
-        b"smbfs" => FileSystem::Remote("SMB"),
-        b"macfuse" | b"osxfuse" | b"fusefs" => FileSystem::Remote("FUSE"),
-        _ => FileSystem::Local,
-    }
-}
-
-/// Elsewhere nothing is known.
-#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-fn kind_of(_: &rustix::fs::StatFs) -> FileSystem {
-    FileSystem::Local
 }
 
 /// A field whose width and sign differ by platform.

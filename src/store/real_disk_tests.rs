@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use super::*;
+use crate::store::disk::NoFile;
 
 fn directory() -> (tempfile::TempDir, Box<dyn Handle>) {
     let place = tempfile::tempdir().unwrap();
@@ -113,8 +114,50 @@ fn a_pipe_keeps_nobody_waiting() {
     let pipe = place.path().join("pipe");
     rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
         .unwrap();
-    let opened = directory.open_in("pipe", Open::Read).unwrap();
-    assert!(opened.read_at(&mut [0; 8], 0).is_err());
+    assert_no_file(directory.as_ref(), "pipe", "a pipe");
+}
+
+/// Says what it is, is empty to whoever reads, and is not written to.
+fn assert_no_file(directory: &dyn Handle, name: &str, what: &str) {
+    let opened = directory.open_in(name, Open::Read).unwrap();
+    assert_eq!(opened.read_at(&mut [0; 8], 0).unwrap(), 0, "{name}");
+    assert_eq!(opened.read_stable(&mut [0; 8], 0).unwrap(), 0, "{name}");
+    let told = opened.stat().unwrap().no_file().unwrap().to_string();
+    assert!(told.contains(what), "{name}: {told}");
+    for how in [Open::Append, Open::ReadWrite] {
+        let told = directory.open_in(name, how).err().unwrap();
+        assert!(NoFile::of(&told).is_some(), "{name}: {told}");
+    }
+}
+
+#[test]
+fn what_is_no_file_has_no_end_that_anybody_looks_for() {
+    let (place, directory) = directory();
+    let at = |name: &str| place.path().join(name);
+    std::fs::create_dir(at("directory")).unwrap();
+    symlink("directory", at("link to a directory")).unwrap();
+    symlink("/dev/zero", at("endless")).unwrap();
+    symlink("nowhere", at("dangling")).unwrap();
+    symlink("loop", at("loop")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    for (name, what) in [
+        ("directory", "a directory"),
+        ("link to a directory", "a directory"),
+        ("endless", "a device"),
+        ("dangling", "leads nowhere"),
+        ("loop", "leads nowhere"),
+        ("socket", "a socket"),
+    ] {
+        assert_no_file(directory.as_ref(), name, what);
+    }
+    std::fs::write(at("file"), "kept").unwrap();
+    symlink("file", at("link")).unwrap();
+    let linked = directory.open_in("link", Open::Read).unwrap();
+    assert_eq!(
+        (content(linked.as_ref()), linked.stat().unwrap().no_file()),
+        (b"kept".into(), None)
+    );
+    assert_eq!(kind(directory.open_in("absent", Open::Read)), Some(ErrorKind::NotFound));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::{Disk, Handle, Open};
+use super::disk::{Disk, Handle, Open, Stat, is_no_directory};
 use super::files::{Files, open_files, still_holds};
 use super::line::Crc;
 use super::mark::Mark;
@@ -91,18 +91,18 @@ impl View {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
+        let mut there = Vec::with_capacity(names.len());
         for node in names.iter().filter(|name| !name.starts_with('.')) {
             let path = log.join(node);
             let own = own == Some(node);
             let reading =
                 Reading { path: &path, node, mark: mark.filter(|_| own), own, salvage: false };
-            let outcome = match disk.open(&path, Open::Directory) {
-                Ok(directory) => self.refresh_node(directory.as_ref(), reading),
-                Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                Err(error) => Err(error),
-            };
-            match outcome {
+            let opened = disk.open(&path, Open::Directory);
+            if opened.as_ref().is_err_and(is_no_directory) {
+                continue;
+            }
+            there.push(node);
+            match opened.and_then(|opened| self.refresh_node(opened.as_ref(), reading)) {
                 // What is wrong in another node's directory keeps nobody from working here.
                 Err(error) if !own => {
                     let damage = Damage { file: path, what: format!("cannot be read: {error}") };
@@ -113,7 +113,7 @@ impl View {
                 outcome => outcome?,
             }
         }
-        self.forget_missing(log, &names, own, mark);
+        self.forget_missing(log, &there, own, mark);
         Ok(())
     }
 
@@ -121,11 +121,11 @@ impl View {
     fn forget_missing(
         &mut self,
         log: &Path,
-        names: &[String],
+        there: &[&String],
         own: Option<&str>,
         mark: Option<&Mark>,
     ) {
-        let is_there = |node: &String| names.contains(node);
+        let is_there = |node: &String| there.contains(&node);
         let read = self.cursors.keys().cloned().collect::<Vec<_>>();
         self.cursors.retain(|node, _| is_there(node));
         self.state.nodes.retain(|node, _| is_there(node));
@@ -142,8 +142,7 @@ impl View {
         let files = open_files(directory, cursor.as_ref())?;
         let cursor = match cursor {
             Some(cursor) if still_holds(&files, &cursor)? => Some(cursor),
-            Some(_) => None,
-            None => None,
+            Some(_) | None => None,
         };
         let files = match cursor {
             Some(_) => files,
@@ -164,9 +163,8 @@ impl View {
         let Fold { state, cursor, damage, news, .. } = fold;
         self.news = self.news.saturating_add(news);
         let known = if reading.own { &mut self.damage } else { &mut self.foreign };
-        known.extend(
-            damage.into_iter().filter(|damage| !known.contains(damage)).collect::<Vec<_>>(),
-        );
+        let fresh: Vec<_> = damage.into_iter().filter(|one| !known.contains(one)).collect();
+        known.extend(fresh);
         if reading.own {
             self.rolled_back = rollback::seen(reading, cursor.as_ref(), &files)?;
         }
@@ -279,13 +277,11 @@ impl Fold<'_> {
         self.state.facts.last_ts = end.ts.unwrap_or(self.state.facts.last_ts);
         let crc = end.crc.as_ref().and_then(|crc| crc.as_bytes().try_into().ok());
         self.cursor = crc.map(|crc| Cursor { segment: end.segment, offset: end.len, crc });
+        let next = end.segment.saturating_add(1);
         if files.segments.is_empty() && self.reading.own {
-            self.note(
-                end.segment.saturating_add(1),
-                "the segment behind the base is missing".into(),
-            );
+            self.note(next, "the segment behind the base is missing".into());
         }
-        Ok(end.segment.saturating_add(1))
+        Ok(next)
     }
 
     /// Takes in the new lines of a segment. `sealed` is what the header of the next says of its end, where there is
@@ -313,6 +309,9 @@ impl Fold<'_> {
         };
         let upto = limit.filter(|_| !self.reading.salvage).unwrap_or(u64::MAX);
         let bytes = segment::read_range(file, start, upto)?;
+        if bytes.is_empty() && self.is_no_file(number, &file.stat()?) {
+            return Ok(false);
+        }
         self.news += bytes.len() as u64;
         let mut lines = segment::cut(&bytes, start);
         if self.reading.salvage {
@@ -427,6 +426,10 @@ impl Fold<'_> {
 
     fn is_damaged(&self) -> bool {
         self.reading.own && (self.reading.salvage || !self.damage.is_empty())
+    }
+
+    fn is_no_file(&mut self, number: u64, stat: &Stat) -> bool {
+        stat.no_file().inspect(|no_file| self.note(number, no_file.to_string())).is_some()
     }
 
     fn note(&mut self, number: u64, what: String) {

@@ -54,7 +54,7 @@ pub fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, FileError> 
 
 /// Reads the whole of an open file.
 ///
-/// Errors: where it is larger than any small file.
+/// Errors: where it is larger than any small file, or no file.
 pub fn read_open(handle: &dyn Handle) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     let mut buffer = [0; 4096];
@@ -63,7 +63,10 @@ pub fn read_open(handle: &dyn Handle) -> io::Result<Vec<u8>> {
         content.extend_from_slice(&buffer[..read]);
         // A short read of a file is the end of it.
         if read < buffer.len() {
-            return Ok(content);
+            return match handle.stat()?.no_file().filter(|_| content.is_empty()) {
+                Some(no_file) => Err(io::Error::other(no_file)),
+                None => Ok(content),
+            };
         }
         if content.len() > LARGEST {
             return Err(io::ErrorKind::FileTooLarge.into());

@@ -44,5 +44,6 @@ mod exactly_once;
 mod full_disk;
 mod idle;
 mod kill;
+mod odd_files;
 mod retries;
 mod stop;

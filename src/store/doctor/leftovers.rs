@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::{Check, counted, names};
-use crate::store::disk::{Disk, Open};
+use crate::store::disk::{Disk, NoFile, Open};
 use crate::store::layout;
 use crate::store::replay::View;
 use crate::store::segment::SegmentName;
@@ -26,6 +26,24 @@ fn is_ours(name: &str) -> bool {
 }
 
 impl Store {
+    /// Whether what is written again and again is a file: anything else can neither be written nor replaced.
+    pub(super) fn check_files(&self) -> Check {
+        let mut check = Check::new("files");
+        let local = self.place.local();
+        let mut paths =
+            ["mark", "degraded", "compact.lock", "reserve"].map(|name| local.join(name)).to_vec();
+        paths.push(self.place.cache_dir().join("state.ckpt"));
+        for path in paths {
+            let opened = self.disk.open(&path, Open::Append);
+            if let Some(no_file) = opened.err().as_ref().and_then(NoFile::of) {
+                check.fault(&path, no_file.to_string());
+            }
+        }
+        check.hint = (!check.found.is_empty())
+            .then_some("move away what is named; the next write makes anew what it needs");
+        check
+    }
+
     /// Looks for files that somebody began and did not finish.
     pub(super) fn check_temporary_files(&self) -> Check {
         let mut check = Check::new("temporary_files");
@@ -140,6 +158,8 @@ fn strangers(disk: &dyn Disk, log: &Path) -> Vec<String> {
     names.sort();
     names.retain(|name| SegmentName::parse(name).is_none());
     names.retain(|name| is_of_a_tool(name) || !name.ends_with(".tmp"));
+    // A link may lead anywhere, and what else stands there is none of ours.
+    names.retain(|name| is_copy(name) || name.contains(".jsonl"));
     names
 }
 

@@ -13,7 +13,7 @@ use self::base::base_end;
 use super::{Check, Condition, Level, counted};
 use crate::domain::event::{Segment, SegmentEnd};
 use crate::domain::timestamp::Timestamp;
-use crate::store::disk::{Disk, Handle, Open};
+use crate::store::disk::{Disk, Handle, Open, is_no_directory};
 use crate::store::line::Crc;
 use crate::store::mark::Mark;
 use crate::store::segment::{self, SegmentName};
@@ -47,7 +47,7 @@ impl Survey {
         mark: Option<Mark>,
     ) -> io::Result<Survey> {
         let directory = match disk.open(path, Open::Directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if is_no_directory(&error) => {
                 return Ok(Survey::of_a_missing_log(path, mark.as_ref()));
             }
             other => other?,
@@ -197,10 +197,14 @@ impl<'a> Walk<'a> {
         for (last, first) in bases.iter().rev().copied() {
             let name = segment::base_name(first, last);
             let file = self.path.join(&name);
-            let bytes = segment::read_range(self.open(&name)?.as_ref(), 0, u64::MAX)?;
+            let opened = self.open(&name)?;
+            let bytes = segment::read_range(opened.as_ref(), 0, u64::MAX)?;
             let lines = segment::cut(&bytes, 0);
             self.counts = (self.counts.0 + lines.good.len() as u64, self.counts.1 + 1);
-            let end = base_end(&lines, self.node, last);
+            let end = match opened.stat()?.no_file() {
+                Some(no_file) => Err(no_file.to_string()),
+                None => base_end(&lines, self.node, last),
+            };
             match end {
                 Ok(end) if start == 1 => {
                     start = last + 1;
@@ -256,7 +260,11 @@ impl<'a> Walk<'a> {
             self.roll_back(&file, format!("it was synced up to seq {}, and is missing", mark.seq));
             return Ok(());
         }
-        let len = self.open(&segment::file_name(mark.segment))?.stat()?.len;
+        let there = self.open(&segment::file_name(mark.segment))?.stat()?;
+        if there.no_file().is_some() {
+            return Ok(());
+        }
+        let len = there.len;
         let next = segments.get(&(mark.segment + 1));
         let limit =
             next.and_then(|next| next.as_ref()?.prev.as_ref()).map_or(u64::MAX, |prev| prev.len);

@@ -15,8 +15,8 @@ impl Walk<'_> {
         number: u64,
         next: Option<Option<&SegmentEnd>>,
     ) -> io::Result<()> {
-        let bytes =
-            segment::read_range(self.open(&segment::file_name(number))?.as_ref(), 0, u64::MAX)?;
+        let file = self.open(&segment::file_name(number))?;
+        let bytes = segment::read_range(file.as_ref(), 0, u64::MAX)?;
         let lines = segment::cut(&bytes, 0);
         self.counts = (self.counts.0 + lines.good.len() as u64, self.counts.1 + 1);
         let limit = match next {
@@ -28,7 +28,10 @@ impl Walk<'_> {
             }
             None => None,
         };
-        self.take_header(number, &lines);
+        match file.stat()?.no_file() {
+            Some(no_file) => self.headers.fault(&self.file(number), no_file.to_string()),
+            None => self.take_header(number, &lines),
+        }
         let stop = self.take_bad(number, &bytes, &lines, limit, next.is_some());
         // Lines of another node are none of this log.
         let is_of_node = lines.good.first().is_none_or(|first| match &first.record.event {
