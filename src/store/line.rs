@@ -109,6 +109,17 @@ pub fn renumber(line: &[u8], seq: u64) -> Result<Vec<u8>, LineError> {
     Ok(seal(again))
 }
 
+/// Writes a verified line again with another `count`, with every other field it has; none where `from` is not its count.
+pub fn recount(line: &[u8], from: u64, to: u64) -> Option<Vec<u8>> {
+    let body = line.get(..line.len().checked_sub(CRC_LEN)?)?;
+    let old = format!(",\"count\":{from}");
+    let at = memchr::memmem::find(body, old.as_bytes())?;
+    let (before, rest) = (&body[..at], &body[at + old.len()..]);
+    let is_whole = rest.first().is_none_or(|next| *next == b',');
+    let count = format!(",\"count\":{to}");
+    is_whole.then(|| seal([before, count.as_bytes(), rest].concat()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -208,6 +208,10 @@ impl Store {
             Some(Ok(salvaged)) => salvaged,
             Some(Err(_)) | None => salvage(None)?,
         };
+        if !salvaged.knows_config {
+            let what = "where the newest segment began is lost: settings may be older than what was last set";
+            self.notices.push(format!("{what}; see queuectl config list"));
+        }
         let remembered = salvaged.remembered;
         let mut rotation = Rotation::new(Reason::Repair, salvaged.end.segment + 1);
         rotation.prev = Some(salvaged.end);

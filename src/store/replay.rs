@@ -3,6 +3,8 @@
 //! A view remembers how far it has read each node and takes in only what is new. Readers take no lock. In the own
 //! node's directory everything that rotation does not explain is damage; in another's it is in flight.
 
+mod batches;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,8 +16,8 @@ use super::mark::Mark;
 use super::progress::Progress;
 use super::rollback;
 use super::segment::{self, Placed};
-use crate::domain::event::{BatchCommitted, Event, Record, SegmentEnd};
-use crate::domain::state::{Enqueued, NodeState, State};
+use crate::domain::event::{Event, SegmentEnd};
+use crate::domain::state::{NodeState, State};
 use crate::domain::timestamp::Timestamp;
 
 /// How far a node's log has been read: a place just behind a line.
@@ -382,50 +384,22 @@ impl Fold<'_> {
         if repeated {
             self.state.facts.last_seq = self.state.facts.last_seq.max(record.seq);
         } else {
-            if let Some(watch) = &mut self.watch {
-                watch(placed, bytes);
+            match self.short_batch(placed, bytes) {
+                Some((placed, bytes)) => self.apply(&placed, &bytes),
+                None => self.apply(placed, bytes),
             }
-            // An event that cannot be is listed in the state, and replay goes on.
-            let _ = match self.short_batch(record) {
-                Some(record) => self.state.apply(&record),
-                None => self.state.apply(record),
-            };
         }
         self.cursor = Some(Cursor { segment: number, offset: placed.end, crc: placed.crc });
         true
     }
 
-    /// Behind damage, the end of a batch of which lines are lost: the rest of its jobs were acknowledged with them.
-    fn short_batch(&self, record: &Record) -> Option<Record> {
-        let Event::BatchCommitted(batch) = &record.event else { return None };
-        let open = self.state.facts.open_batches.get(&batch.batch)?;
-        let count = open.len() as u64;
-        let is_short = self.is_damaged() && count < batch.count;
-        let event = Event::BatchCommitted(BatchCommitted { count, ..batch.clone() });
-        is_short.then(|| Record { event, ..record.clone() })
-    }
-
-    /// Where the line right behind the last job of a batch is lost, that was its end, and it was acknowledged.
-    pub(super) fn commit_before_gap(&mut self, first_missing: u64) {
-        let is_last =
-            |jobs: &Vec<Enqueued>| jobs.last().map(|job| job.seq + 1) == Some(first_missing);
-        if !self.reading.own {
-            return;
+    /// Takes in what counts.
+    fn apply(&mut self, placed: &Placed, bytes: &[u8]) {
+        if let Some(watch) = &mut self.watch {
+            watch(placed, bytes);
         }
-        let open = self.state.facts.open_batches.iter();
-        let ended = open.filter(|(_, jobs)| is_last(jobs));
-        let ended: Vec<BatchCommitted> = ended
-            .map(|(batch, jobs)| BatchCommitted { batch: batch.clone(), count: jobs.len() as u64 })
-            .collect();
-        for batch in ended {
-            let (ts, event) = (self.state.facts.last_ts, Event::BatchCommitted(batch));
-            // A job of it that cannot be is listed in the state.
-            let _ = self.state.apply(&Record { seq: 0, ts, wall: None, event });
-        }
-    }
-
-    fn is_damaged(&self) -> bool {
-        self.reading.own && (self.reading.salvage || !self.damage.is_empty())
+        // An event that cannot be is listed in the state, and replay goes on.
+        let _ = self.state.apply(&placed.record);
     }
 
     fn is_no_file(&mut self, number: u64, stat: &Stat) -> bool {

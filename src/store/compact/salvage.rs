@@ -51,12 +51,15 @@ impl Compactor {
         let Fold { mut state, cursor, .. } = fold;
         strange.add_long(&state);
         let kept = strange.keep(&files, reading, None).map_err(self.failed("read"))?;
-        let mut remembered = 0;
+        let newest = highest(&all).max(mark.map_or(0, |mark| mark.segment));
+        let header = files.segments.get(&newest).and_then(|open| open.header.as_ref());
+        let (mut remembered, mut knows_config) = (0, header.is_some());
         if let Some((begun, cursor)) = begin {
-            let known = begun.facts.last_seq;
+            let (known, segment) = (begun.facts.last_seq, cursor.segment);
             let goes_on = go_on(directory, reading, begun, cursor).map_err(self.failed("read"))?;
             if let Some(whole) = goes_on {
                 (state, remembered) = (whole, known);
+                knows_config |= segment == newest;
             }
         }
         self.add_left_over(directory, &all, &files, &mut state)?;
@@ -69,7 +72,7 @@ impl Compactor {
             );
             return Err(StoreError::InUse(what));
         }
-        let last = highest(&all).max(mark.map_or(0, |mark| mark.segment)) + 1;
+        let last = newest + 1;
         let ends = ends(&files);
         let seq = ends.iter().map(|end| end.seq).chain(mark.map(|mark| mark.seq)).max();
         let ts = ends.iter().filter_map(|end| end.ts).max();
@@ -92,7 +95,7 @@ impl Compactor {
         if placed.is_err() {
             let _ = directory.unlink(&temporary);
         }
-        placed.map(|()| Salvaged { end, config, latest, remembered })
+        placed.map(|()| Salvaged { end, config, knows_config, latest, remembered })
     }
 }
 
@@ -147,6 +150,8 @@ pub(in crate::store) struct Salvaged {
     pub(in crate::store) end: SegmentEnd,
     /// The configuration that was in force.
     pub(in crate::store) config: BTreeMap<String, String>,
+    /// Whether it is that of the newest segment, and not of one before.
+    pub(in crate::store) knows_config: bool,
     /// No line of it is later.
     pub(in crate::store) latest: Timestamp,
     /// Up to this `seq` nothing is lost, whatever is damaged there.
@@ -250,3 +255,7 @@ fn header_of(last: u64, segments: &BTreeMap<u64, OpenSegment>) -> Segment {
         app: String::new(),
     }
 }
+
+#[cfg(test)]
+#[path = "salvage_tests.rs"]
+mod tests;
