@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, fcntl_getfl, fcntl_setfl, flock};
+use rustix::io::{Errno, retry_on_intr};
 
 use super::process::launch::Files;
 use crate::domain::job::{JobId, Spec, Stdin, Tail};
@@ -88,7 +89,7 @@ impl Place {
     fn create_input(&self, data: &[u8]) -> io::Result<File> {
         create(&self.input)?.write_all(data)?;
         let input = File::open(&self.input)?;
-        flock(&input, FlockOperation::NonBlockingLockExclusive)?;
+        lock(&input, FlockOperation::NonBlockingLockExclusive)?;
         Ok(input)
     }
 
@@ -127,8 +128,13 @@ impl Place {
 
 fn create_locked(path: &Path) -> io::Result<File> {
     let file = create(path)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    lock(&file, FlockOperation::NonBlockingLockExclusive)?;
     Ok(file)
+}
+
+/// Locks or unlocks, also where a signal comes between.
+fn lock(file: &File, operation: FlockOperation) -> Result<(), Errno> {
+    retry_on_intr(|| flock(file, operation))
 }
 
 /// Makes a new file for us alone, to append to and to read, and its directory where that is missing.
@@ -163,13 +169,13 @@ fn open_given(path: &Path) -> io::Result<File> {
 /// Whether a lock on the file is held; a file that is missing or cannot be looked at counts as not held.
 fn is_held(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
+    match lock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => {
             // Unlocked before the close: a child between fork and exec may hold a copy.
-            let _ = flock(&file, FlockOperation::Unlock);
+            let _ = lock(&file, FlockOperation::Unlock);
             false
         }
-        Err(error) => error == rustix::io::Errno::WOULDBLOCK,
+        Err(error) => error == Errno::WOULDBLOCK,
     }
 }
 
