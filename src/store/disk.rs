@@ -134,7 +134,9 @@ pub trait Disk: Send + Sync {
     }
 
     /// The id of the running boot.
-    fn boot(&self) -> String;
+    ///
+    /// Errors: where the system has one and it can't be read for once; another would stand for a power cut.
+    fn boot(&self) -> io::Result<String>;
 }
 
 /// An open file or directory. A lock lives in it: it is released by [`Handle::unlock`] or by the last close.

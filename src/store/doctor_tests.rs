@@ -88,8 +88,8 @@ impl Disk for Writing {
         }
     }
 
-    fn boot(&self) -> String {
-        "boot".to_owned()
+    fn boot(&self) -> io::Result<String> {
+        Ok("boot".to_owned())
     }
 }
 

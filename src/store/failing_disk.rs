@@ -78,7 +78,7 @@ impl Disk for Failing {
     fn pause(&self, time: Duration) {
         RealDisk.pause(time);
     }
-    fn boot(&self) -> String {
+    fn boot(&self) -> io::Result<String> {
         RealDisk.boot()
     }
 }

@@ -108,7 +108,10 @@ impl Store {
     pub fn open(setting: Setting) -> Result<Self, StoreError> {
         let Setting { disk, root, environment, clock, ids, boot } = setting;
         let place = Place::find(disk.as_ref(), &root, &environment)?;
-        let boot = boot.unwrap_or_else(|| disk.boot());
+        let boot = match boot {
+            Some(boot) => boot,
+            None => disk.boot().map_err(StoreError::io("tell the running boot, for", &root))?,
+        };
         Ok(Store {
             disk,
             environment,

@@ -16,8 +16,9 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use self::system::{holder, kind_of};
+use self::system::{boot_of, holder, kind_of};
 use super::disk::{Disk, FileSystem, Handle, Lock, Open, Space, Stat, copy_and_unlink};
+use super::small_file;
 
 /// What direct reads are aligned to, in bytes; no device wants more.
 #[cfg(target_os = "linux")]
@@ -86,14 +87,9 @@ impl Disk for RealDisk {
     /// Linux tells it. Elsewhere, and where `/proc` is not mounted, it is the moment at which `/dev` was made, which
     /// happens once a boot and does not move when the clock is set; where that isn't known either, every boot looks alike,
     /// and a power cut shows only by the tear it left.
-    fn boot(&self) -> String {
-        if let Ok(id) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
-            return id.trim().to_owned();
-        }
-        match self.stat(Path::new("/dev")) {
-            Ok(Stat { born: Some(born), .. }) => format!("dev-{born}"),
-            Ok(_) | Err(_) => "unknown".to_owned(),
-        }
+    fn boot(&self) -> io::Result<String> {
+        let id = small_file::read(self, Path::new("/proc/sys/kernel/random/boot_id"));
+        boot_of(id.map_err(|error| error.source), || self.stat(Path::new("/dev")))
     }
 }
 

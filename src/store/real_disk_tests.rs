@@ -260,10 +260,10 @@ fn a_name_does_not_lead_out_of_its_directory() {
 
 #[test]
 fn one_boot_has_one_name() {
-    let boot = RealDisk.boot();
+    let boot = RealDisk.boot().unwrap();
     assert!(!boot.is_empty());
     assert_eq!(boot, boot.trim());
-    assert_eq!(boot, RealDisk.boot());
+    assert_eq!(boot, RealDisk.boot().unwrap());
 }
 
 #[test]
@@ -283,4 +283,19 @@ fn the_holder_of_a_lock_is_named() {
     assert_eq!(RealDisk.lock_holder(held.as_ref()), None);
     assert!(held.try_lock(Lock::Exclusive).unwrap());
     assert_eq!(RealDisk.lock_holder(held.as_ref()), Some(std::process::id()));
+}
+
+/// Another boot would stand for a power cut, and the tail of the log for torn.
+#[test]
+fn a_boot_that_cannot_be_read_for_once_is_no_other_boot() {
+    let dev = || RealDisk.stat(std::path::Path::new("/"));
+    let absent = || Err(ErrorKind::NotFound.into());
+    assert_eq!(boot_of(Ok(Some(b"abc\n".into())), absent).unwrap(), "abc");
+    for error in [Errno::MFILE, Errno::NFILE, Errno::IO] {
+        assert!(boot_of(Err(error.into()), dev).is_err(), "{error}");
+        assert!(boot_of(Ok(None), || Err(error.into())).is_err(), "{error}");
+    }
+    for nothing in [Ok(None), Ok(Some(b"\n".into())), Err(ErrorKind::PermissionDenied.into())] {
+        assert_eq!(boot_of(nothing, absent).unwrap(), "unknown");
+    }
 }

@@ -87,9 +87,9 @@ impl<L: Send + 'static> Disk for SimulatedDisk<L> {
         drop(self.process.turn_after(time));
     }
 
-    fn boot(&self) -> String {
+    fn boot(&self) -> io::Result<String> {
         let boot = self.process.machine.lock().boot;
-        format!("{boot:08x}-0000-4000-8000-000000000000")
+        Ok(format!("{boot:08x}-0000-4000-8000-000000000000"))
     }
 }
 

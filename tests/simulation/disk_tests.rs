@@ -161,7 +161,7 @@ fn a_child_keeps_the_lock_of_a_file_that_it_inherited() {
 fn a_power_cut_ends_everybody_and_begins_another_boot() {
     for seed in 0..20 {
         let machine = run(seed, 3, Weather::default(), |process, disk| {
-            let boot = disk.boot();
+            let boot = disk.boot().unwrap();
             if process.machine.lock().cuts == 2 {
                 say(process, boot);
                 process.stop();

@@ -1,8 +1,32 @@
-//! What the system tells of itself: who holds a lock, the kind of a file system.
+//! What the system tells of itself: the boot, who holds a lock, the kind of a file system.
 //!
 //! Knows how it is written down, and not where.
 
-use crate::store::disk::FileSystem;
+use std::io;
+
+use crate::store::disk::{FileSystem, Stat};
+
+/// The boot, by its id where the system tells it, else by what is known of `/dev`.
+pub(super) fn boot_of(
+    id: io::Result<Option<Vec<u8>>>,
+    dev: impl FnOnce() -> io::Result<Stat>,
+) -> io::Result<String> {
+    let id = match id {
+        // Who may not read it never may.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+        other => other?,
+    };
+    let id = id.and_then(|id| String::from_utf8(id).ok());
+    if let Some(id) = id.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()) {
+        return Ok(id);
+    }
+    match dev() {
+        Ok(Stat { born: Some(born), .. }) => Ok(format!("dev-{born}")),
+        Ok(_) => Ok("unknown".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok("unknown".to_owned()),
+        Err(error) => Err(error),
+    }
+}
 
 /// The process that holds the flock of an inode, by the lines of `/proc/locks`.
 pub(super) fn holder(locks: &str, inode: u64) -> Option<u32> {
