@@ -323,6 +323,13 @@ const WOUNDS: &[Wound] = &[
         "note",
     ),
     (
+        "a doctor was killed while it timed the disk",
+        |home| fs::write(home.local().join(".probe.7.8.tmp"), "....").unwrap(),
+        "temporary_files",
+        "did not finish",
+        "note",
+    ),
+    (
         "output is left of a job",
         |home| {
             let shard = home.local().join("output/00");

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::{Queue, Told, drain};
-use crate::domain::job::JobState;
+use crate::domain::decide::Outcome;
+use crate::domain::job::{JobState, RunResult};
+use crate::domain::policy::RetryPolicy;
 use crate::store::failing_disk::Failing;
+use crate::worker::committer::{Batch, Wanted, commit};
 use crate::worker::reporter::Notice;
 use crate::worker::{WorkerError, WorkerOptions, work};
 
@@ -44,4 +47,36 @@ fn a_worker_whose_log_cannot_be_written_lets_its_jobs_finish_and_says_so() {
     assert!(queue.states().iter().all(|(_, state)| *state == JobState::Completed));
     assert_eq!(queue.job("short").lost, 1);
     assert_eq!(queue.workers(), 0);
+}
+
+/// Where nobody can say whether an end is stored, it is written again; the second changes nothing but the count of what
+/// had no effect.
+#[test]
+fn an_end_that_is_written_twice_counts_once() {
+    for result in [RunResult::Exit(0), RunResult::Exit(1), RunResult::Cancelled] {
+        let queue = Queue::new();
+        queue.enqueue(vec![queue.spec("job", "true")]);
+        let (mut store, mut next, policy) = (queue.open(), 1, RetryPolicy::default());
+        let mut write = |batch: &Batch, wanted: &Wanted<'_>| {
+            let written = commit(&mut store, "desk.aaaaaaaa", &mut next, &policy, batch, wanted);
+            let written = written.unwrap();
+            store.read().unwrap();
+            let state = store.own().unwrap();
+            let job = state.jobs().next().unwrap().clone();
+            (written, job, state.facts.totals.clone())
+        };
+        let wanted = Wanted::Best { queues: &[], count: 1 };
+        let (written, ..) = write(&Batch::default(), &wanted);
+        let claimed = written.grants[0].claimed.clone();
+        let (job, run, claim) = (claimed.job, claimed.run, claimed.claim);
+        let outcome = Outcome { job, run, claim, result, ms: 3, tail: None, error: None };
+        let batch = Batch { outcomes: vec![(outcome, 0.0)], ..Batch::default() };
+        let (_, once, totals) = write(&batch, &Wanted::Nothing);
+        let (_, twice, mut totals_of_twice) = write(&batch, &Wanted::Nothing);
+        assert_eq!(twice, once, "{result:?}");
+        assert_eq!(totals_of_twice.oddity_count, totals.oddity_count + 1, "{result:?}");
+        totals_of_twice.oddity_count = totals.oddity_count;
+        totals_of_twice.oddities.pop();
+        assert_eq!(totals_of_twice, totals, "{result:?}");
+    }
 }
