@@ -89,11 +89,12 @@ impl Compactor {
     ///
     /// Errors: damage; a log that a newer version has written in; where the disk fails, and then the log is as it was.
     pub fn run(&self, archive: Option<&Path>) -> Result<Result<Compacted, Idle>, StoreError> {
-        if let Some(note) = append::degraded_note(self.disk.as_ref(), &self.place.local()) {
-            return Err(StoreError::Degraded(note));
-        }
         let Some(lock) = self.lock()? else { return Ok(Err(Idle::Busy)) };
-        let outcome = self.run_locked(archive);
+        // Looked for under the lock: what a repair left that died is not to be removed.
+        let outcome = match append::degraded_note(self.disk.as_ref(), &self.place.local()) {
+            Some(note) => Err(StoreError::Degraded(note)),
+            None => self.run_locked(archive),
+        };
         // Unlocked before the close: a child between fork and exec may hold a copy.
         let _ = lock.unlock();
         outcome

@@ -205,7 +205,8 @@ impl Store {
         if first.is_clean() {
             return Ok(first);
         }
-        let held = [path.clone(), self.place.local().join("compact.lock")];
+        // In the order in which a repair takes them, or two doctors would wait for each other.
+        let held = [self.place.local().join("compact.lock"), path.clone()];
         let held: Vec<_> = held.iter().filter_map(|path| self.hold_still(path)).collect();
         let second = look();
         for handle in &held {

@@ -382,6 +382,10 @@ fn noting(disk: &dyn Disk, place: &Place, error: &StoreError) {
 fn note_damage(disk: &dyn Disk, place: &Place, what: &str) {
     let note = || -> std::io::Result<()> {
         let local = disk.open(&place.local(), Open::Directory)?;
+        // By the mark alone some damage is told from a torn end, so it has to last as long as the note.
+        if let Ok(mark) = local.open_in("mark", Open::Append) {
+            let _ = mark.sync_data();
+        }
         let file = local.open_in("degraded", Open::ReadWrite)?;
         small_file::give(file.as_ref(), place.owner())?;
         file.write_at(format!("{what}\n").as_bytes(), 0)?;

@@ -139,14 +139,14 @@ impl Store {
     pub fn repair(&mut self, step: Step) -> Result<Mended, StoreError> {
         let done = match step {
             Step::Rebuild => return self.rebuild(&[]),
-            Step::MoveAway => self.move_away(),
-            Step::Reopen => self.reopen(),
+            Step::MoveAway => self.alone(|store, _| store.move_away()),
+            Step::Reopen => self.alone(|store, _| store.reopen()),
             Step::BeginSegment => {
                 // Whoever looks at the end before writing begins it.
                 self.transact(|_, _| Ok((Vec::new(), ())))?;
                 Ok(vec!["a new segment is begun".to_owned()])
             }
-            Step::RemoveTemporary => self.remove_temporary(),
+            Step::RemoveTemporary => self.alone(|store, _| store.remove_temporary()),
             Step::DropCaches => self.drop_caches(),
             Step::TakeOver => {
                 let taken = self.take_over()?;
@@ -162,25 +162,39 @@ impl Store {
     ///
     /// Errors: [`StoreError::InUse`] where the log has lost such a claim, since its job would be run beside what runs.
     pub fn rebuild(&mut self, live: &[Claim]) -> Result<Mended, StoreError> {
-        if self.degraded().is_none() {
-            // From here on nothing is removed that a base stands for, until it is in quarantine.
-            note_damage(self.disk.as_ref(), &self.place, "a repair was begun and did not end");
-        }
-        let Some(compactor) = self.compactor() else { return Ok(Mended::default()) };
+        self.alone(|store, compactor| {
+            if store.degraded().is_none() {
+                // From here on nothing is removed that a base stands for, until it is in quarantine.
+                note_damage(
+                    store.disk.as_ref(),
+                    &store.place,
+                    "a repair was begun and did not end",
+                );
+            }
+            let remembered = store.rebuild_locked(compactor, live)?;
+            store.forget();
+            let mut done = vec!["every line that holds is in a new base".to_owned()];
+            if remembered > 0 {
+                done.push(format!("up to seq {remembered} it is as it was read before the damage"));
+            }
+            done.extend(store.move_away()?);
+            done.extend(store.drop_caches()?);
+            done.extend(store.reopen()?);
+            Ok(Mended { done, remembered })
+        })
+    }
+
+    /// Does something while nobody else repairs or compacts.
+    fn alone<T: Default>(
+        &mut self,
+        work: impl FnOnce(&mut Self, &Compactor) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let Some(compactor) = self.compactor() else { return Ok(T::default()) };
         let Some(guard) = compactor.lock()? else { return Err(self.busy()) };
-        let outcome = self.rebuild_locked(&compactor, live);
+        let outcome = work(self, &compactor);
         // Unlocked before the close: a child between fork and exec may hold a copy.
         let _ = guard.unlock();
-        let remembered = outcome?;
-        self.forget();
-        let mut done = vec!["every line that holds is in a new base".to_owned()];
-        if remembered > 0 {
-            done.push(format!("up to seq {remembered} it is as it was read before the damage"));
-        }
-        done.extend(self.move_away()?);
-        done.extend(self.drop_caches()?);
-        done.extend(self.reopen()?);
-        Ok(Mended { done, remembered })
+        outcome
     }
 
     /// The own node's state as the checkpoint has it, which is only written of a log that is whole.
@@ -316,8 +330,6 @@ impl Store {
 
     /// Removes temporary files, while nobody can be writing one.
     fn remove_temporary(&mut self) -> Result<Vec<String>, StoreError> {
-        let Some(compactor) = self.compactor() else { return Ok(Vec::new()) };
-        let Some(guard) = compactor.lock()? else { return Err(self.busy()) };
         let log = self.place.node().map(|node| self.place.log_dir(node));
         let still = log.and_then(|log| self.hold_still(&log));
         let mut done = Vec::new();
@@ -327,7 +339,7 @@ impl Store {
                 done.push(format!("removed {}", path.display()));
             }
         }
-        for held in still.iter().chain([&guard]) {
+        if let Some(held) = still {
             let _ = held.unlock();
         }
         Ok(done)

@@ -256,6 +256,55 @@ fn writers_are_not_let_in_again_while_the_log_is_damaged() {
     assert!(store.degraded().is_some());
 }
 
+/// Seen between the base of a repair and the segment behind it, or before a file was put back. A running worker went on to
+/// believe it, and noted it of a log that was whole again.
+#[test]
+fn damage_that_was_seen_and_is_mended_by_now_is_none() {
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    write_three(&mut store);
+    let (file, aside) = (log(place.path()).join("00000003.jsonl"), place.path().join("aside"));
+    store.compactor().unwrap().run(None).unwrap().unwrap();
+    drop(store);
+    let mut store = open(place.path());
+    fs::remove_file(store.place().mark()).unwrap();
+    fs::rename(&file, &aside).unwrap();
+    assert_eq!(store.read().unwrap().damage.len(), 1);
+    fs::rename(&aside, &file).unwrap();
+    pause(&mut store, "after");
+    assert_eq!(store.degraded(), None);
+    assert_eq!(store.read().unwrap().damage, []);
+}
+
+/// Without a mark it was taken for a torn end, and the queue for an empty one.
+#[test]
+fn a_segment_without_its_header_is_damage_whatever_the_mark_says() {
+    let deeds: [fn(&Path); 2] =
+        [|file| replace(file, "\"why\"", "\"wyh\""), |file| fs::write(file, "").unwrap()];
+    for deed in deeds {
+        let place = tempfile::tempdir().unwrap();
+        let mut store = open(place.path());
+        pause(&mut store, "1a");
+        fs::remove_file(store.place().mark()).unwrap();
+        deed(&log(place.path()).join("00000001.jsonl"));
+        assert_eq!(open(place.path()).read().unwrap().damage.len(), 1);
+    }
+}
+
+/// A power cut took the mark back, and with it the only thing that told the damage from a torn end.
+#[test]
+fn the_mark_by_which_damage_was_noted_is_synced_before_the_note() {
+    let place = tempfile::tempdir().unwrap();
+    write_three(&mut open(place.path()));
+    replace(&log(place.path()).join("00000003.jsonl"), "\"3b\"", "\"3x\"");
+    let disk = Failing::after(usize::MAX);
+    open_on(Arc::new(disk.clone()), place.path()).sync_what_was_read().unwrap_err();
+    let calls = disk.calls.lock().unwrap().clone();
+    let at = |call: &str| calls.iter().position(|other| other == call);
+    let (mark, note) = (at("sync mark"), at("sync degraded"));
+    assert!(mark.is_some() && mark < note, "{calls:#?}");
+}
+
 /// No disk does that, but people and tools that edit a log do.
 #[test]
 fn lines_that_are_out_of_place_are_put_back() {

@@ -140,11 +140,13 @@ impl View {
 
     /// Takes in what is new in the log of one node.
     pub fn refresh_node(&mut self, directory: &dyn Handle, reading: Reading) -> io::Result<()> {
-        let cursor = self.cursors.get(reading.node).cloned();
+        // What was damaged may be mended by now, or have been half of a change.
+        let is_doubtful = reading.own && !self.damage.is_empty();
+        let cursor = self.cursors.get(reading.node).filter(|_| !is_doubtful).cloned();
         let files = open_files(directory, cursor.as_ref())?;
         let cursor = match cursor {
             Some(cursor) if still_holds(&files, &cursor)? => Some(cursor),
-            Some(_) | None => None,
+            _ => None,
         };
         let files = match cursor {
             Some(_) => files,
@@ -330,10 +332,12 @@ impl Fold<'_> {
             if self.reading.own || !lines.bad.is_empty() {
                 self.note(number, format!("it does not hold from byte {} on", lines.good_prefix));
             }
-        } else if !whole {
-            // What stands behind the mark was never acknowledged: the next writer rotates, and says so.
+        } else if !whole || lines.good_prefix == 0 {
+            // What stands behind the mark was never acknowledged: the next writer rotates, and says so. But no segment is
+            // named before its header is synced.
             let marked = self.reading.mark.filter(|mark| mark.segment == number);
-            let was_synced = marked.is_some_and(|mark| mark.len > lines.good_prefix);
+            let synced = marked.map_or(0, |mark| mark.len).max(u64::from(self.reading.own));
+            let was_synced = synced > lines.good_prefix;
             count_all = was_synced || self.reading.salvage;
             if was_synced {
                 let what = format!("it was synced and does not hold at byte {}", lines.good_prefix);
