@@ -168,7 +168,10 @@ impl Locked<'_> {
                     let own = self.directory.stat_in(&segment::file_name(written.segment));
                     return match own {
                         Ok(_) => Ok(Standing::InPlace),
-                        Err(_) => self.standing_in_base(written).map_err(look),
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                            self.standing_in_base(written).map_err(look)
+                        }
+                        Err(error) => Err(look(error)),
                     };
                 }
                 Err(error) => return Err(look(error)),
