@@ -175,7 +175,7 @@ fn go_on(
 }
 
 /// Reads all that is there. What the mark tells of behind that is a gap like any other.
-fn take(fold: &mut Fold, files: &Files) -> io::Result<()> {
+pub(super) fn take(fold: &mut Fold, files: &Files) -> io::Result<()> {
     fold.take(files)?;
     let last = fold.state.facts.last_seq;
     if fold.reading.mark.is_some_and(|mark| mark.seq > last) {

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use super::salvage::take;
 use crate::domain::bytes::Bytes;
 use crate::domain::event::{Event, JobRecorded};
 use crate::domain::job::{Job, JobId, Run, Stdin};
@@ -54,7 +55,7 @@ impl Strange {
                 batches.insert(batch.clone());
             }
         };
-        Fold::watched(reading, last, &mut watch).take(files)?;
+        take(&mut Fold::watched(reading, last, &mut watch), files)?;
         let mut watch = |placed: &Placed, bytes: &[u8]| {
             if let Event::Enqueued(spec) = &placed.record.event
                 && spec.batch.as_ref().is_some_and(|batch| batches.contains(batch))
@@ -65,7 +66,7 @@ impl Strange {
                 kept.lines.push(bytes.to_vec());
             }
         };
-        Fold::watched(reading, last, &mut watch).take(files)?;
+        take(&mut Fold::watched(reading, last, &mut watch), files)?;
         Ok(kept)
     }
 
