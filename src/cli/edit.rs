@@ -7,7 +7,7 @@ use super::choose::{self, Targets, Wording, selector};
 use super::enqueue::with_surroundings;
 use super::error::Failure;
 use super::exit::Exit;
-use super::input::{check_words, moment};
+use super::input::{check_words, moment, within};
 use super::session::Session;
 use crate::domain::decide;
 use crate::domain::event::Edited;
@@ -31,7 +31,9 @@ fn changes(session: &Session, args: &Args) -> Result<Edited, Failure> {
     let changes = &args.changes;
     check_words(changes.queue.as_deref(), &changes.tag)?;
     let run_at = match &changes.run_at {
-        Some(text) => Some(with_surroundings(session, |around| moment::to_come(text, around))?),
+        Some(text) => Some(with_surroundings(session, |around| {
+            moment::to_come(text, around).map_err(|failure| within("--run-at", failure))
+        })?),
         None => None,
     };
     Ok(Edited {

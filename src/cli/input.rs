@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 pub use draft::{Draft, Fixed};
+pub(super) use fields::within;
 pub use json::from_json;
 
 use super::args::enqueue::JobOptions;

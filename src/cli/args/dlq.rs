@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::jobs::{All, Consent, Lines, Selection, Show};
-use super::values::duration;
+use super::values::{duration, whole};
 
 /// Arguments of `dlq`.
 #[derive(Debug, Args)]
@@ -53,7 +53,7 @@ pub struct List {
     #[command(flatten)]
     pub selection: Selection,
     /// At most this many, the newest [default: all]
-    #[arg(short = 'n', long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(short = 'n', long, value_name = "NUMBER", value_parser = whole(0..=usize::MAX), allow_negative_numbers = true)]
     pub limit: Option<usize>,
     #[command(flatten)]
     pub lines: Lines,

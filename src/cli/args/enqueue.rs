@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::values::{OptionalDuration, duration, number, optional_duration};
+use super::values::{OptionalDuration, duration, number, optional_duration, whole};
 use super::words::Split;
 
 /// Arguments of `enqueue`.
@@ -109,10 +109,10 @@ pub struct JobOptions {
     #[arg(long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,
     /// Higher runs first [default: 0]
-    #[arg(short, long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "NUMBER", value_parser = whole(i32::MIN..=i32::MAX), allow_negative_numbers = true)]
     pub priority: Option<i32>,
     /// Failed attempts after which it is dead; 0 and 1 both mean one [default: config max_retries]
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(long, value_name = "NUMBER", value_parser = whole(0..=u32::MAX), allow_negative_numbers = true)]
     pub max_retries: Option<u32>,
     /// A retry waits this to the power of the attempts, in seconds [default: config backoff_base]
     #[arg(long, value_name = "NUMBER", value_parser = number, allow_negative_numbers = true)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::SET;
-use super::values::{OptionalDuration, duration, optional_duration, state};
+use super::values::{OptionalDuration, duration, optional_duration, state, whole};
 use crate::cli::columns::{self, Column};
 use crate::domain::job::JobState;
 
@@ -68,7 +68,7 @@ pub struct List {
     #[command(flatten)]
     pub selection: Selection,
     /// At most this many, the newest [default: all]
-    #[arg(short = 'n', long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(short = 'n', long, value_name = "NUMBER", value_parser = whole(0..=usize::MAX), allow_negative_numbers = true)]
     pub limit: Option<usize>,
     /// Order by this field of a job [default: order of creation]
     #[arg(long, value_name = "FIELD", value_parser = columns::parse)]
@@ -125,7 +125,7 @@ pub struct Logs {
     #[arg(value_name = "JOB")]
     pub job: Option<String>,
     /// The number of the run, from 1 [default: the last]
-    #[arg(long, value_name = "NUMBER", conflicts_with = "all_runs", allow_negative_numbers = true)]
+    #[arg(long, value_name = "NUMBER", value_parser = whole(0..=u32::MAX), conflicts_with = "all_runs", allow_negative_numbers = true)]
     pub run: Option<u32>,
     /// All runs, oldest first
     #[arg(long, action = SET)]
@@ -137,7 +137,7 @@ pub struct Logs {
     #[arg(long, action = SET)]
     pub stderr: bool,
     /// Only this many lines at the end of each [default: all]
-    #[arg(short = 'n', long, value_name = "LINES", allow_negative_numbers = true)]
+    #[arg(short = 'n', long, value_name = "LINES", value_parser = whole(0..=usize::MAX), allow_negative_numbers = true)]
     pub tail: Option<usize>,
     /// Go on printing until the run has ended
     #[arg(short, long, action = SET)]
@@ -241,13 +241,13 @@ pub struct Edit {
 #[command(next_help_heading = "Changes")]
 pub struct Changes {
     /// Higher runs first [default: as it is]
-    #[arg(short, long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "NUMBER", value_parser = whole(i32::MIN..=i32::MAX), allow_negative_numbers = true)]
     pub priority: Option<i32>,
     /// Not before: a time as 2026-02-02T03:04:05Z, +10m, or 18:30 (the next such local time) [default: as it is]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub run_at: Option<String>,
     /// Failed attempts after which it is dead; 0 and 1 both mean one [default: as it is]
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(long, value_name = "NUMBER", value_parser = whole(0..=u32::MAX), allow_negative_numbers = true)]
     pub max_retries: Option<u32>,
     /// How long a run may take, as 90 (seconds) or 1h30m, or none for no limit [default: as it is]
     #[arg(long, value_name = "DURATION", value_parser = optional_duration, allow_negative_numbers = true)]

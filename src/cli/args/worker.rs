@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::SET;
 use super::jobs::Lines;
-use super::values::duration;
+use super::values::{duration, whole};
 
 /// Arguments of `worker`.
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ Examples:
 pub struct Start {
     /// How many jobs to run at once, 1 to 1024 [default: 1]
     #[arg(short = 'j', long, alias = "concurrency", value_name = "NUMBER", hide_default_value = true,
-          default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024), allow_negative_numbers = true)]
+          default_value_t = 1, value_parser = whole(1..=1024_u32), allow_negative_numbers = true)]
     pub count: u32,
     /// Only jobs of this queue; may be repeated [default: all]
     #[arg(long, value_name = "QUEUE")]
@@ -58,7 +58,7 @@ pub struct Start {
     #[arg(long, action = SET)]
     pub drain: bool,
     /// Exit after this many jobs [default: none]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
+    #[arg(long, value_name = "NUMBER", value_parser = whole(1..=u64::MAX), allow_negative_numbers = true)]
     pub max_jobs: Option<u64>,
     /// When stopping, how long jobs may go on, as 90 (seconds) or 1h30m [default: config stop_timeout]
     #[arg(long, value_name = "DURATION", value_parser = duration, allow_negative_numbers = true)]

@@ -59,7 +59,7 @@ pub(super) fn of_flags(options: &JobOptions, around: &Surroundings<'_>) -> Resul
 }
 
 /// Says of a failure which flag or field it is about.
-pub(super) fn within(field: &str, failure: Failure) -> Failure {
+pub(in crate::cli) fn within(field: &str, failure: Failure) -> Failure {
     Failure { message: format!("{field}: {}", failure.message), ..failure }
 }
 

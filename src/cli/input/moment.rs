@@ -46,6 +46,8 @@ pub fn gone_by(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
 fn not_a_moment(text: &str) -> Failure {
     let hint = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         format!("for {text} seconds from now write +{text}s; a time needs a date and an offset")
+    } else if is_clock_shaped(text) {
+        "the local times of a day are 00:00 to 23:59".to_owned()
     } else if text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(':') {
         "a time needs its offset, as 2026-02-02T03:04:05Z or 2026-02-02T03:04:05+01:00".to_owned()
     } else {
@@ -54,13 +56,16 @@ fn not_a_moment(text: &str) -> Failure {
     Failure::refused(format!("{text:?} is not a moment")).hint(hint)
 }
 
-fn clock_time(text: &str) -> Option<(u32, u32)> {
-    let (hour, minute) = text.split_once(':')?;
+/// Whether it looks like `HH:MM`.
+fn is_clock_shaped(text: &str) -> bool {
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    let shaped = (1..=2).contains(&hour.len()) && minute.len() == 2;
-    if !shaped || !digits(hour) || !digits(minute) {
-        return None;
-    }
+    text.split_once(':').is_some_and(|(hour, minute)| {
+        (1..=2).contains(&hour.len()) && minute.len() == 2 && digits(hour) && digits(minute)
+    })
+}
+
+fn clock_time(text: &str) -> Option<(u32, u32)> {
+    let (hour, minute) = text.split_once(':').filter(|_| is_clock_shaped(text))?;
     let (hour, minute) = (hour.parse().ok()?, minute.parse().ok()?);
     (hour < 24 && minute < 60).then_some((hour, minute))
 }

@@ -264,7 +264,8 @@ fn moments_to_come() {
     for (text, hint) in [
         ("90", "write +90s"),
         ("2026-02-02T03:04:05", "needs its offset"),
-        ("24:00", "needs its offset"),
+        ("24:00", "00:00 to 23:59"),
+        ("9:60", "00:00 to 23:59"),
         ("tomorrow", "+10m"),
         ("", "+10m"),
         ("+soon", "100 years"),
