@@ -145,9 +145,14 @@ fn misunderstood(error: &clap::Error, json: bool) -> Exit {
     let text = error.render();
     if !error.use_stderr() {
         let mut out = Out::new();
-        // A person who closed the pager has seen enough.
-        let _ = out.text(&text.to_string()).and_then(|()| out.flush());
-        return Exit::Done;
+        return match out.text(&text.to_string()).and_then(|()| out.flush()) {
+            Err(failure) if !failure.is_quiet() => {
+                message(&failure.render("print the help", json));
+                failure.exit
+            }
+            // A person who closed the pager has seen enough.
+            _ => Exit::Done,
+        };
     }
     let text = text.to_string();
     if json && error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {

@@ -3,7 +3,7 @@
 //! That nobody reads any more, or for a while, stops no worker. Knows nothing of how jobs are run.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 
 use super::output::Patient;
 use super::progress::Progress;
@@ -34,6 +34,8 @@ pub(super) struct Lines {
     runs: (u64, u64),
     out: Patient<io::Stdout>,
     err: Patient<io::Stderr>,
+    /// Why what the job in the foreground printed could not be passed on.
+    unwritten: Option<io::Error>,
 }
 
 impl Lines {
@@ -41,7 +43,13 @@ impl Lines {
     pub(super) fn new(prefix: Prefix, quiet: bool) -> Self {
         let progress = Progress::new(quiet || prefix == Prefix::None);
         let (out, err) = (Patient::new(io::stdout()), Patient::new(io::stderr()));
-        Lines { prefix, quiet, begun: HashMap::new(), progress, runs: (0, 0), out, err }
+        let (begun, unwritten) = (HashMap::new(), None);
+        Lines { prefix, quiet, begun, progress, runs: (0, 0), out, err, unwritten }
+    }
+
+    /// Why not all of what the job in the foreground printed is on stdout, though somebody still wants it.
+    pub(super) fn unwritten(self) -> Option<io::Error> {
+        self.unwritten
     }
 
     fn show_progress(&self) {
@@ -65,7 +73,10 @@ impl Lines {
         let _ = match stream {
             Stream::Out if is_data => {
                 let mut out = io::stdout().lock();
-                out.write_all(bytes).and_then(|()| out.flush())
+                let written = out.write_all(bytes).and_then(|()| out.flush());
+                let failed = written.err().filter(|error| error.kind() != ErrorKind::BrokenPipe);
+                self.unwritten = self.unwritten.take().or(failed);
+                Ok(())
             }
             Stream::Err if is_data => io::stderr().lock().write_all(bytes),
             Stream::Out => self.out.write(bytes),

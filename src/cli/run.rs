@@ -48,10 +48,23 @@ fn work(session: &mut Session, args: &Args) -> Result<Exit, Failure> {
     let outcome = run(&mut session.store, spec, overrides, &mut lines);
     session.tell_notices();
     let end = outcome?;
+    let unwritten = lines.unwritten();
     if end.was_handed_back() {
         session.note(&format!("{id} is back in the queue"));
     }
-    Ok(Exit::Job(code(end)))
+    match (code(end), unwritten) {
+        // The job did its work, but whoever wants what it printed doesn't have it.
+        (0, Some(error)) => {
+            let hint = format!("the job is completed; queuectl logs {id} prints it");
+            Err(Failure::refused(format!("cannot write to stdout: {error}")).hint(hint))
+        }
+        (code, unwritten) => {
+            if let Some(error) = unwritten {
+                session.note(&format!("warning: cannot write to stdout: {error}"));
+            }
+            Ok(Exit::Job(code))
+        }
+    }
 }
 
 /// The exit code that the end of the job is told by.

@@ -349,22 +349,6 @@ fn a_closed_stdout_ends_reading_quietly() {
 }
 
 #[test]
-fn a_full_stdout_is_told() {
-    if !std::path::Path::new("/dev/full").exists() {
-        return;
-    }
-    let home = told();
-    for line in ["list", "show dead --json"] {
-        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
-        let mut command = home.queuectl(line.split(' ')).into_command();
-        let output = command.stdin(Stdio::null()).stdout(full).output().expect("it runs");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{line}: {said}");
-        assert!(said.contains("stdout"), "{line}: {said}");
-    }
-}
-
-#[test]
 fn an_id_that_cannot_be_told_is_still_stored() {
     let home = Home::new();
     let (code, _) = into_nothing(&home, "enqueue --id a true");

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
 
 use clap::Command;
 use queuectl::cli::args;
 
-use super::harness::Home;
-use super::verbs::Verb;
+use super::harness::{Done, Home};
+use super::verbs::{Case, Verb};
 use super::{
     cancel, compact, config, dlq, doctor, edit, enqueue, events, history, init, list, logs, purge,
     retry, run, show, status, wait, worker,
@@ -74,6 +76,51 @@ fn every_verb_has_a_success_a_refusal_and_json() {
         insta::assert_snapshot!(path.replace(' ', "_"), verb.picture());
     }
     assert!(cases.is_empty(), "cases of no verb: {:?}", cases.keys());
+}
+
+/// What a verb does whose stdout has room for nothing, beside what it prints where it has.
+fn with_full_stdout(case: &Case, line: &str) -> (Done, Done) {
+    let [done, full] = [None, Some("/dev/full")].map(|stdout| {
+        let home = Home::pinned();
+        (case.given)(&home);
+        let command = home.say(line);
+        match stdout.map(|path| File::options().write(true).open(path).expect("a full device")) {
+            Some(full) => command.stdout(full).done(),
+            None => command.done(),
+        }
+    });
+    (done, full)
+}
+
+#[test]
+fn a_full_stdout_is_told_by_every_verb() {
+    if !Path::new("/dev/full").exists() {
+        return;
+    }
+    let nothing = Case::ok(|_| {}, "");
+    let plain = ["", "--help", "--version", "list --help", "run --max-retries 1 'echo x; exit 7'"];
+    let mut calls: Vec<(&Case, String)> =
+        plain.iter().map(|line| (&nothing, (*line).to_owned())).collect();
+    for verb in CASES.into_iter().flatten() {
+        calls.push((&verb.success, verb.success.line.to_owned()));
+        calls.push((&verb.json, format!("{} --json", verb.json.line)));
+    }
+    let mut seen = 0;
+    for (case, line) in calls {
+        let (done, full) = with_full_stdout(case, &line);
+        if done.stdout.is_empty() {
+            continue;
+        }
+        seen += 1;
+        let failed = match (done.code, line.starts_with("run")) {
+            (0, true) => 125,
+            (code, true) => code,
+            _ => 1,
+        };
+        let said = full.fails(failed);
+        assert!(said.contains("cannot write to stdout: No space left"), "{line}: {said}");
+    }
+    assert!(seen > 30, "few of the verbs print: {seen}");
 }
 
 #[test]
