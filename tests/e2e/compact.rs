@@ -153,3 +153,33 @@ fn what_is_not_worth_it_is_left_alone() {
     home.drain("").ok();
     assert!(names(&home).iter().all(|name| !name.contains("base")));
 }
+
+#[test]
+fn an_archive_is_read_as_the_page_says() {
+    let home = Home::pinned();
+    story::six_states(&home);
+    home.ok("config set retention none");
+    home.ok("enqueue --id later true");
+    let events = |line: &str| home.ok(line).lines().map(str::to_owned).collect::<Vec<_>>();
+    let (told, jobs) = (events("events --jsonl"), list(&home));
+    // Beside the segments the archive then has the base that stood for some of them.
+    home.ok("compact --archive old/log");
+    home.ok("cancel later");
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let block = page.lines().skip_while(|line| !line.contains("--archive ~/"));
+    let block = block.map_while(|line| line.trim().strip_prefix("$ "));
+    let script = format!("set -e\n{}", block.collect::<Vec<_>>().join("\n"));
+    assert!(script.contains("history JOB"), "{script}");
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_queuectl"));
+    let path = format!("{}:/usr/bin:/bin", binary.parent().expect("a directory").display());
+    let read = home.command("sh", ["-c", &script.replace("JOB", "dead")]).env("PATH", path);
+    let read = read.done().ok();
+    let [_, dead] = ["list", "history dead"].map(|line| home.ok(&format!("--dir old {line}")));
+    assert!(read.ends_with(&dead) && dead.contains("\tdied\t"), "{read}");
+    let again = events("--dir old events --jsonl");
+    assert_eq!(again[..told.len()], told[..], "each event is there as it was");
+    let again = home.queuectl(["--dir", "old", "list", "--json"]).done().json();
+    assert_eq!(again.as_array().map(Vec::len), jobs.as_array().map(Vec::len));
+    assert!(!home.join("old/local").exists(), "reading makes nothing");
+}
