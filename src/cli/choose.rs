@@ -13,8 +13,11 @@ use super::session::Session;
 use crate::domain::decide::Refusal;
 use crate::domain::event::Event;
 use crate::domain::job::{Job, JobId};
-use crate::domain::selector::{Selected, Selector, Term};
+use crate::domain::retention::Retention;
+use crate::domain::selector::{Selected, Selector, SelectorError, Term};
 use crate::domain::state::NodeState;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::units::format_duration;
 use crate::store::upkeep::Traces;
 
 /// Reads a selection; nothing at all selects every job.
@@ -54,7 +57,30 @@ pub(super) fn select<'a>(
     selector: &Selector,
 ) -> Result<Selected<'a>, Failure> {
     let jobs = || session.jobs().into_iter();
-    Ok(selector.select(jobs, |id| session.with_id(id))?)
+    let selected = selector.select(jobs, |id| session.with_id(id));
+    selected.map_err(|error| match &error {
+        SelectorError::NoSuchJob(word) => {
+            let hint = perhaps_expired(session, word);
+            Failure::from(error).maybe_hint(hint)
+        }
+        _ => error.into(),
+    })
+}
+
+/// Says of an id that no job has where it may be of one that has expired. Of those only the number is known, but a
+/// generated id tells its age.
+fn perhaps_expired(session: &Session, word: &str) -> Option<String> {
+    let nodes = session.store.view().state.nodes.values();
+    let expired: u64 = nodes.flat_map(|node| node.facts.totals.expired.values()).sum();
+    let config = session.store.config().ok()?;
+    let kept = Retention::of(&session.settings.over(&config)).shortest();
+    let is_kept = |at: Timestamp| kept.is_some_and(|kept| at > session.look.now.before(kept));
+    if expired == 0 || JobId::generated_until(word).is_some_and(is_kept) {
+        return None;
+    }
+    let count = usize::try_from(expired).unwrap_or(usize::MAX);
+    let kept = kept.map(|kept| format!("; finished ones are kept for {}", format_duration(kept)));
+    Some(format!("it may have expired, as {} did{}", jobs(count, ""), kept.unwrap_or_default()))
 }
 
 /// The one job that a word names.
@@ -115,7 +141,8 @@ impl Targets {
                 (true, false) if applies(job) => targets.ids.push(id.clone()),
                 (false, true) => {
                     return Err(Failure::refused(format!("job {id} belongs to node {node}"))
-                        .hint("only the machine that enqueued a job changes it"));
+                        .hint("only the machine that enqueued a job changes it")
+                        .maybe_hint(session.way_back(node)));
                 }
                 (false, false) if applies(job) => elsewhere += 1,
                 _ => {}

@@ -9,6 +9,7 @@ use super::job_json::View;
 use super::output::{Form, List, Out};
 use super::render::table;
 use super::session::Session;
+use super::stranded::Stranded;
 
 /// Does it.
 pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failure> {
@@ -36,6 +37,8 @@ pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failur
         let any = session.jobs().is_empty();
         session.note(if any { "the queue has no jobs" } else { "no job is selected" });
     }
+    let shown = views.iter().map(|view| (view.node, view.job));
+    Stranded::among(session, shown).tell_ways_out(session);
     session.warn_of_disk();
     Ok(session.finish(Exit::Done))
 }

@@ -31,6 +31,7 @@ mod run;
 mod session;
 mod show;
 mod status;
+mod stranded;
 mod wait;
 mod worker;
 

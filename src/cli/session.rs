@@ -18,7 +18,9 @@ use crate::domain::selector::Owned;
 use crate::settings::{self, Settings};
 use crate::store::clock::Clock;
 use crate::store::disk::Disk;
+use crate::store::disk::Open;
 use crate::store::ids::Ids;
+use crate::store::layout::short_host;
 use crate::store::machine::Environment;
 use crate::store::node::NodeError;
 use crate::store::presence::{self, Liveness};
@@ -36,6 +38,8 @@ pub(super) struct Session {
     pub(super) globals: Globals,
     /// How stdout looks.
     pub(super) look: Look,
+    /// What nodes that this machine begins are called by; none where their name is given.
+    host: Option<String>,
     /// Damage that was met beside what the store knows of.
     damage: Option<String>,
 }
@@ -54,6 +58,7 @@ impl Session {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let environment = Environment::of_this_process(disk.as_ref());
         let environment = environment.map_err(|error| StoreError::from(NodeError::from(error)))?;
+        let host = environment.node.is_none().then(|| short_host(&environment.host));
         let rehearsed = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let clock = match rehearsed("QUEUECTL_TEST_NOW").map(|moment| moment.parse()) {
             Some(Ok(moment)) => Clock::Fixed(moment),
@@ -66,12 +71,13 @@ impl Session {
         let boot = rehearsed("QUEUECTL_TEST_BOOT");
         let store = Store::open(Setting { disk, root, environment, clock, ids, boot })?;
         let look = look(globals.color, store.now());
-        Ok(Session { store, settings, globals: globals.clone(), look, damage: None })
+        Ok(Session { store, settings, globals: globals.clone(), look, host, damage: None })
     }
 
-    /// Looks at the directory again, which another process may have made by now.
+    /// Looks at the directory again, which another process may have made by now, or have begun a new node in.
     pub(super) fn refind_place(&mut self) -> Result<(), Failure> {
-        if self.store.place().node().is_none() {
+        let is_left = |node| self.store.view().state.is_left(node);
+        if self.store.place().node().is_none_or(is_left) {
             self.store = Session::open(&self.globals)?.store;
         }
         Ok(())
@@ -121,13 +127,40 @@ impl Session {
         }
     }
 
-    /// Warns of what makes the directory less than trustworthy. Before writing.
+    /// Warns of what makes the directory less than trustworthy, and says where this machine begins a node beside one
+    /// that it may have been. Before writing.
     pub(super) fn warn_of_place(&self) {
-        if !self.globals.quiet {
-            for warning in self.store.place().warnings(self.store.disk().as_ref()) {
-                message(&format!("warning: {warning}\n"));
+        if self.globals.quiet {
+            return;
+        }
+        let (place, disk) = (self.store.place(), self.store.disk());
+        for warning in place.warnings(disk.as_ref()) {
+            message(&format!("warning: {warning}\n"));
+        }
+        if place.node().is_none() {
+            let logs = disk.open(&place.logs(), Open::Directory);
+            for node in logs.and_then(|logs| logs.names()).unwrap_or_default() {
+                if let Some(way) = self.way_back(&node) {
+                    self.note(&format!(
+                        "note: this machine begins a new node here, which runs no job of node {node}"
+                    ));
+                    self.note(&format!("hint: {way}"));
+                }
             }
         }
+    }
+
+    /// How to go on as a node that may have been this machine's, since its name begins with the host's. Nobody can
+    /// tell a backup that was put back from a copy whose original still works.
+    pub(super) fn way_back(&self, node: &str) -> Option<String> {
+        let (host, _) = node.rsplit_once('-')?;
+        let may_be = self.host.as_deref() == Some(host) && !self.is_own(node);
+        (may_be && !self.store.view().state.is_left(node)).then(|| {
+            format!(
+                "where this directory is a backup that was put back, and its original is gone for good, go on as its \
+                 node: QUEUECTL_NODE={node} queuectl worker start"
+            )
+        })
     }
 
     /// Warns of a disk that takes in nothing new, or that failed to store what it was given.

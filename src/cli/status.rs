@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::output::Out;
 use super::render::{Cell, Head, Look, Tint, amount, facts, relative, table, visible};
 use super::session::Session;
+use super::stranded::Stranded;
 use crate::domain::job::JobState;
 use crate::domain::timestamp::Timestamp;
 
@@ -97,7 +98,7 @@ pub(super) fn perform(session: &mut Session) -> Result<Exit, Failure> {
         out.text(&text(&status, session.look))?;
     }
     out.flush()?;
-    say_what_waits_elsewhere(session);
+    Stranded::of_queue(session).tell(session);
     session.warn_of_disk();
     Ok(session.finish(Exit::Done))
 }
@@ -245,19 +246,6 @@ fn pairs(status: &Status, look: Look) -> Vec<(&'static str, String)> {
         ("directory", Some(status.dir.clone())),
     ];
     pairs.into_iter().filter_map(|(label, value)| Some((label, value?))).collect()
-}
-
-/// Where ready jobs of other nodes wait, says so: nobody here runs them.
-fn say_what_waits_elsewhere(session: &Session) {
-    let state = &session.store.view().state;
-    for node in state.nodes.keys() {
-        let counts = state.counts_of(node);
-        let waiting = counts[JobState::Pending as usize] + counts[JobState::Failed as usize];
-        if waiting > 0 && !session.is_own(node) {
-            session
-                .note(&format!("note: {waiting} of node {node} wait for a worker on that machine"));
-        }
-    }
 }
 
 #[cfg(test)]

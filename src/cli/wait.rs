@@ -10,7 +10,9 @@ use super::news::News;
 use super::output::{Form, List, Out};
 use super::progress::Progress;
 use super::session::Session;
-use crate::domain::job::{Job, JobId, JobState};
+use super::stranded::Stranded;
+use crate::domain::job::{JobId, JobState};
+use crate::domain::selector::Owned;
 
 /// How often it looks without being told of news.
 const POLL: Duration = Duration::from_secs(1);
@@ -31,6 +33,7 @@ pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failur
         session.say_where_no_worker_is();
     }
     let progress = Progress::new(session.globals.quiet);
+    let mut told_of_held = None;
     loop {
         if let Some(exit) = verdict(session, &wanted, args.any) {
             progress.clear();
@@ -41,6 +44,12 @@ pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failur
             }
             print(session, &wanted)?;
             return Ok(session.finish(exit));
+        }
+        let stranded = Stranded::among(session, wanted.iter().filter_map(|it| job(session, it)));
+        if told_of_held.is_none_or(|told| stranded.held > told) {
+            progress.clear();
+            stranded.tell(session);
+            told_of_held = Some(stranded.held);
         }
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             progress.clear();
@@ -54,17 +63,21 @@ pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failur
             jobs(wanted.len(), "ended")
         ));
         news.wait(deadline);
+        session.refind_place()?;
         session.read()?;
     }
 }
 
-fn job<'a>(session: &'a Session, (node, id): &(String, JobId)) -> Option<&'a Job> {
-    session.store.view().state.node(node)?.job(id)
+/// The job, with its new owner where another node has taken it over since.
+fn job<'a>(session: &'a Session, (node, id): &'a (String, JobId)) -> Option<Owned<'a>> {
+    let state = &session.store.view().state;
+    let taken = || state.is_left(node).then(|| session.with_id(id)).into_iter().flatten().next();
+    state.job_of(node, id).map(|job| (node.as_str(), job)).or_else(taken)
 }
 
 /// The states of the jobs that have ended; none of one that was purged.
 fn ended(session: &Session, wanted: &[(String, JobId)]) -> Vec<Option<JobState>> {
-    let states = wanted.iter().map(|wanted| job(session, wanted).map(|job| job.state));
+    let states = wanted.iter().map(|wanted| job(session, wanted).map(|(_, job)| job.state));
     states.filter(|state| state.is_none_or(JobState::is_finished)).collect()
 }
 
@@ -84,7 +97,7 @@ fn print(session: &Session, wanted: &[(String, JobId)]) -> Result<(), Failure> {
     let mut list = List::begin(&mut out, Form::Json)?;
     for wanted in wanted {
         if let Some(job) = job(session, wanted) {
-            list.entry(&mut out, session.view((&wanted.0, job)).to_json().get())?;
+            list.entry(&mut out, session.view(job).to_json().get())?;
         }
     }
     list.end(&mut out)?;

@@ -14,6 +14,7 @@ use super::render::{Cell, Head, Look, Tint, relative, table};
 use super::reporter::{Lines, Prefix};
 use super::session::Session;
 use super::status::{Worker, workers};
+use super::stranded::Stranded;
 use crate::domain::decide::{self, Refusal};
 use crate::domain::event::WorkerStarted;
 use crate::store::presence::{self, Liveness};
@@ -63,6 +64,9 @@ fn start(session: &mut Session, args: &Start) -> Result<Exit, Failure> {
     for (count, which) in left.into_iter().filter(|(count, _)| args.drain && *count > 0) {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         session.note(&format!("left {}", jobs(count, which)));
+    }
+    if args.drain {
+        Stranded::of_queue(session).tell_ways_out(session);
     }
     Ok(Exit::Done)
 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use bitcode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use super::timestamp::Timestamp;
+
 /// The name of a job, unique among the jobs its node enqueued.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
@@ -69,6 +71,19 @@ impl JobId {
         JobId(text.into())
     }
 
+    /// Until when an id that begins so can have been generated, as a ULID begins with its moment; none where it is none.
+    pub fn generated_until(text: &str) -> Option<Timestamp> {
+        const DIGITS: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+        const LATEST: &str = "7ZZZZZZZZZ";
+        let moment = format!("{text}{}", LATEST.get(text.len()..).unwrap_or_default());
+        let moment = moment.get(..LATEST.len())?.to_ascii_uppercase();
+        let digit = |c| DIGITS.find(c).and_then(|at| i64::try_from(at).ok());
+        let millis = moment.chars().try_fold(0, |sum: i64, c| Some(sum * 32 + digit(c)?))?;
+        let is_one = (6..=26).contains(&text.len())
+            && text.chars().all(|c| digit(c.to_ascii_uppercase()).is_some());
+        (is_one && moment.as_str() <= LATEST).then(|| Timestamp::from_micros(millis * 1000 + 999))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -109,6 +124,29 @@ impl fmt::Display for Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_generated_id_tells_its_age() {
+        for (text, until) in [
+            ("01KGE3H9000000000000000000", "2026-02-02T02:40:00.000999Z"),
+            ("01kge3h900", "2026-02-02T02:40:00.000999Z"),
+            ("01KGE3", "2026-02-02T02:48:02.303999Z"),
+        ] {
+            let moment = JobId::generated_until(text).map(|moment| moment.to_string());
+            assert_eq!(moment.as_deref(), Some(until), "{text}");
+        }
+        for none in [
+            "",
+            "01KGE",
+            "job123456",
+            "01KGE3H9OO",
+            "81KGE3H900",
+            "é1KGE3H900",
+            "01KGE3H90000000000000000000",
+        ] {
+            assert_eq!(JobId::generated_until(none), None, "{none}");
+        }
+    }
 
     #[test]
     fn ids_that_are_refused() {

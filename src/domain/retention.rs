@@ -31,6 +31,11 @@ impl Retention {
         }
     }
 
+    /// The shortest time for which a finished job is kept that is not kept for ever; none where all are.
+    pub fn shortest(self) -> Option<Duration> {
+        self.completed.into_iter().chain(self.cancelled).min()
+    }
+
     /// How long a job in this state is kept; none where for ever.
     fn of_state(self, state: JobState) -> Option<Duration> {
         match state {
@@ -47,8 +52,7 @@ impl Retention {
 
 /// The finished jobs that are not kept any longer, oldest first, at most `most`.
 pub fn expired(node: &NodeState, retention: Retention, now: Timestamp, most: usize) -> Vec<&Job> {
-    let shortest = retention.completed.into_iter().chain(retention.cancelled).min();
-    let Some(shortest) = shortest else { return Vec::new() };
+    let Some(shortest) = retention.shortest() else { return Vec::new() };
     let finished = node.jobs.finished_until(now.before(shortest));
     finished.filter(|job| retention.is_over(job, now)).take(most).collect()
 }

@@ -45,5 +45,6 @@ mod full_disk;
 mod idle;
 mod kill;
 mod odd_files;
+mod restore;
 mod retries;
 mod stop;

@@ -111,11 +111,13 @@ impl Store {
     pub(super) fn check_outputs(&self, view: &View) -> Check {
         let mut check = Check::new("outputs");
         let directory = self.place.output_dir();
-        let Some(state) = self.place.node().and_then(|node| view.state.node(node)) else {
+        if self.place.node().and_then(|node| view.state.node(node)).is_none() {
             return Check::skipped("outputs", "this machine has written nothing here yet");
-        };
-        let known: HashSet<PathBuf> = state
-            .jobs()
+        }
+        // A backup that was put back has the outputs of a node that this machine was before.
+        let nodes = view.state.nodes.values();
+        let known: HashSet<PathBuf> = nodes
+            .flat_map(|node| node.jobs())
             .map(|job| {
                 layout::run_files(job.id().as_str(), 0).out.with_extension("").with_extension("")
             })
