@@ -12,7 +12,7 @@ use queuectl::store::disk::{Disk, Handle, Lock, Open, Space, Stat};
 
 use crate::files::Holder;
 use crate::machine::{Inner, Pace, Process};
-use crate::medium::{Inode, ROOT};
+use crate::medium::{Inode, ROOT, count};
 use crate::pilot::{How, Thing};
 
 /// The disk as a process sees it.
@@ -43,7 +43,6 @@ const INPUT_OUTPUT: i32 = 5;
 const NO_SPACE: i32 = 28;
 /// How long a change of names is likely to be cut short by a power cut: some calls.
 const DELICATE: Duration = Duration::from_micros(50);
-
 /// How many bytes the disk is said to hold.
 const SPACE: u64 = 8192;
 
@@ -246,8 +245,9 @@ impl<L: Send + 'static> Handle for SimulatedHandle<L> {
                 inner.touch(thing, How::Changes);
             }
             inner.medium.unlink(self.inode, name)?;
-            // The one file that is removed to make room.
-            inner.weather.full &= name != "reserve";
+            if name == "reserve" && std::mem::take(&mut inner.weather.full) {
+                count(&mut inner.medium.sampled, "room made by the reserve");
+            }
             inner.delicate = inner.delicate.max(inner.clock + DELICATE);
             inner.files.forget(inode, &mut inner.medium);
             Ok(())

@@ -73,6 +73,11 @@ impl Files {
         self.open.get(&number).is_some_and(|file| file.lock.is_some())
     }
 
+    /// Whether anybody holds a lock on a file.
+    pub fn is_any_locked(&self, inode: Inode) -> bool {
+        self.open.values().any(|file| file.inode == inode && file.lock.is_some())
+    }
+
     /// Unlocks, for everybody who holds the open file.
     pub fn unlock(&mut self, number: u64) {
         self.get(number).lock = None;

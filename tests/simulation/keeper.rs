@@ -1,6 +1,7 @@
 //! A virtual process that keeps the log small, as workers and `queuectl compact` and `purge` do: it removes finished jobs,
 //! seals the active segment and compacts what is sealed.
 
+use std::path::Path;
 use std::time::Duration;
 
 use queuectl::domain::decide;
@@ -10,8 +11,13 @@ use queuectl::domain::retention::{self, Retention};
 use queuectl::store::compact::Idle;
 use queuectl::store::{Store, StoreError};
 
+use crate::lines::Log;
+use crate::machine::Inner;
 use crate::process::{self, Member, Trouble};
 use crate::submitter;
+
+/// Where copies are kept of what a compaction removes, in some histories.
+const ARCHIVE: &str = "/archive";
 
 /// Lives: one round, then the end.
 pub fn live(process: &Member) {
@@ -35,8 +41,13 @@ fn keep(process: &Member) -> Result<(), Trouble> {
         store.seal()?;
     }
     let Some(compactor) = store.compactor() else { return Ok(()) };
-    let outcome = compactor.run(None);
+    let archive = process.machine.lock().ledger.has_archive.then_some(Path::new(ARCHIVE));
+    if archive.is_some() {
+        note_sealed(process, &store);
+    }
+    let outcome = compactor.run(archive);
     let what = match outcome {
+        Ok(Ok(_)) if archive.is_some() => "compacted, and archived",
         Ok(Ok(_)) => "compacted",
         Ok(Err(Idle::Nothing)) => "nothing to compact",
         Ok(Err(Idle::Busy)) => "compactions that met another",
@@ -46,6 +57,20 @@ fn keep(process: &Member) -> Result<(), Trouble> {
     // Folded bit by bit so far, and now from the base on.
     process::read(process, &mut store)?;
     Ok(())
+}
+
+/// Notes what rests and is sealed: nothing of it goes without a copy.
+fn note_sealed(process: &Member, store: &Store) {
+    let place = store.place();
+    let mut inner = process.machine.lock();
+    let Inner { medium, ledger, .. } = &mut *inner;
+    let Some(directory) = place.node().and_then(|node| medium.at(&place.log_dir(node))) else {
+        return;
+    };
+    let mut sealed = Log::of(medium, directory).sealed();
+    let resting = medium.resting(directory);
+    sealed.retain(|name, _| resting.iter().any(|(rests, _)| rests == name));
+    ledger.sealed.extend(sealed);
 }
 
 /// Removes the jobs that ended some time ago.

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use queuectl::domain::job::{Claim, Job, JobId, JobState};
 use queuectl::domain::state::NodeState;
 
+use crate::harm::Harm;
+
 /// Something that must hold and does not: the invariant, and how it was seen.
 pub type Broken = String;
 
@@ -31,6 +33,16 @@ pub struct Run {
     pub code: Option<i32>,
 }
 
+/// A copy of the log that is put back one day.
+#[derive(Debug, Default)]
+pub enum Backup {
+    #[default]
+    Never,
+    Wanted,
+    /// The files, by name.
+    Made(BTreeMap<String, Vec<u8>>),
+}
+
 /// The notes.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -46,6 +58,14 @@ pub struct Ledger {
     /// The claims that workers decided, whether they were written down or not.
     pub claims: BTreeMap<Claim, JobId>,
     pub runs: Vec<Run>,
+    pub harm: Harm,
+    pub backup: Backup,
+    /// How far the log of another machine was brought here, where one is.
+    pub neighbour: Option<usize>,
+    /// Whether compactions copy what they remove.
+    pub has_archive: bool,
+    /// The files that were sealed while they do, by name.
+    pub sealed: BTreeMap<String, Vec<u8>>,
     /// How often each thing happened, to see that it does.
     pub counts: BTreeMap<&'static str, u64>,
 }
@@ -78,6 +98,9 @@ impl Ledger {
     /// Checks the state of the own node against everything that was noted before the turn in which the reading began.
     pub fn check(&self, node: &NodeState, since: u64) -> Result<(), Broken> {
         for (id, wanted) in &self.wanted {
+            if self.harm.jobs.contains(id) {
+                continue;
+            }
             let before = |turn: Option<u64>| turn.is_some_and(|turn| turn < since);
             let job = node.job(id);
             if before(wanted.gone) && job.is_some() {
@@ -93,7 +116,8 @@ impl Ledger {
                 return Err(format!("acknowledged is present: the end of {id} is missing"));
             }
         }
-        for ids in &self.batches {
+        let is_hurt = |ids: &Vec<JobId>| ids.iter().any(|id| self.harm.jobs.contains(id));
+        for ids in self.batches.iter().filter(|ids| !is_hurt(ids)) {
             let is_present = |id: &JobId| node.job(id).is_some() || self.removed.contains(id);
             let present = ids.iter().filter(|id| is_present(id)).count();
             if present != 0 && present != ids.len() {
@@ -104,7 +128,7 @@ impl Ledger {
             self.check_job(job)?;
         }
         // What was written and not synced may be lost before what was written after it.
-        if self.tears {
+        if self.tears || self.harm.done > 0 {
             return Ok(());
         }
         let known = ["which was superseded", "is enqueued again", "which exists"];
@@ -136,9 +160,10 @@ impl Ledger {
 
     /// Checks that every run that was begun has its claim among those that count in the log.
     pub fn check_claims(&self, counted: &BTreeSet<Claim>) -> Result<(), Broken> {
-        let is_removed =
-            |claim: &Claim| self.claims.get(claim).is_some_and(|id| self.removed.contains(id));
-        let is_known = |run: &&Run| counted.contains(&run.claim) || is_removed(&run.claim);
+        let is_gone = |id: &JobId| self.removed.contains(id) || self.harm.jobs.contains(id);
+        let is_known = |run: &&Run| {
+            counted.contains(&run.claim) || self.claims.get(&run.claim).is_some_and(is_gone)
+        };
         match self.runs.iter().find(|run| !is_known(run)) {
             Some(run) => Err(format!("a run follows its claim: {} is not in the log", run.claim)),
             None => Ok(()),

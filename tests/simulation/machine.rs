@@ -39,12 +39,15 @@ pub struct Machine<L> {
 pub struct Process<L> {
     pub machine: Arc<Machine<L>>,
     pub number: u64,
+    /// The turn in which it began.
+    pub since: u64,
     slot: usize,
 }
 
 impl<L> Clone for Process<L> {
     fn clone(&self) -> Self {
-        Self { machine: Arc::clone(&self.machine), number: self.number, slot: self.slot }
+        let Process { number, since, slot, .. } = *self;
+        Self { machine: Arc::clone(&self.machine), number, since, slot }
     }
 }
 
@@ -109,7 +112,7 @@ impl<L: Send> Machine<L> {
         inner.begun += 1;
         let number = inner.begun;
         inner.alive.push((number, slot));
-        Some(Process { machine: Arc::clone(self), number, slot })
+        Some(Process { machine: Arc::clone(self), number, since: inner.turns, slot })
     }
 
     fn end(&self, process: &Process<L>, panic: Option<Box<dyn Any + Send>>) {

@@ -3,21 +3,27 @@
 //! `QUEUECTL_SEEDS=n` runs so many histories, `QUEUECTL_SEED=s` runs one and prints every call of it.
 
 mod disk;
+mod doctor;
 #[cfg(test)]
 mod exhaustive;
 mod files;
 #[cfg(test)]
 mod full_disk;
+mod harm;
 mod keeper;
 mod ledger;
+mod lines;
 mod machine;
 mod meddler;
 mod medium;
+mod neighbour;
 mod pages;
 mod pilot;
 mod process;
 mod random;
 mod recovery;
+mod restorer;
+mod rot;
 #[cfg(test)]
 mod stories;
 mod submitter;
@@ -30,7 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ledger::Ledger;
+use ledger::{Backup, Ledger};
 use machine::Machine;
 use process::Member;
 use random::Random;
@@ -44,7 +50,7 @@ const LAST_SLOTS: usize = 2;
 const SEEDS: u64 = 10_000;
 
 /// What must be seen of some history, or the histories have become too tame to say anything.
-const SEEN: [&str; 35] = [
+const SEEN: [&str; 50] = [
     "acknowledged",
     "acknowledged batches",
     "cancelled",
@@ -52,6 +58,7 @@ const SEEN: [&str; 35] = [
     "lost",
     "recovered unrun",
     "compacted",
+    "compacted, and archived",
     "compactions that met another",
     "outputs swept",
     "power cuts",
@@ -59,6 +66,19 @@ const SEEN: [&str; 35] = [
     "a cache deleted",
     "a lock file deleted",
     "the mark deleted",
+    "a file of the log lost",
+    "a line cut out",
+    "a bit turned around",
+    "a stretch of zeros",
+    "a stretch misplaced",
+    "a log rebuilt",
+    "a log of a neighbour",
+    "a torn file of a neighbour",
+    "a log put back",
+    "a log taken over",
+    "a held job let go",
+    "a repair that met trouble",
+    "a repair that waits for a run",
     "a segment begun by size",
     "a segment begun by configuration",
     "a segment begun to compact",
@@ -67,6 +87,7 @@ const SEEN: [&str; 35] = [
     "a segment begun behind a failed sync",
     "a failed sync told",
     "a file opened after its failed sync was told",
+    "room made by the reserve",
     "a page kept",
     "a page lost",
     "a page torn",
@@ -84,27 +105,55 @@ const SEEN: [&str; 35] = [
 
 /// Lives as whatever this process is.
 fn live(process: &Member) {
-    let (calm, kind) = {
+    let (calm, kind, is_hurt, may_rot, has_backup, is_synced) = {
         let mut inner = process.machine.lock();
-        (inner.is_calm(), inner.random.below(12))
+        let harm = &inner.ledger.harm;
+        let (is_hurt, may_rot) = (harm.is_unmended(), harm.left > 0);
+        let has_backup = !matches!(inner.ledger.backup, Backup::Never);
+        let is_synced = inner.ledger.neighbour.is_some() && inner.random.chance(500_000);
+        (inner.is_calm(), inner.random.below(12), is_hurt, may_rot, has_backup, is_synced)
     };
     match kind {
-        _ if calm && process.slot() >= LAST_SLOTS => {
+        _ if calm && is_hurt && process.slot() == LAST_SLOTS => doctor::live(process),
+        // Whoever is refused comes again later.
+        _ if calm && (is_hurt || process.slot() >= LAST_SLOTS) => {
             drop(process.turn_after(Duration::from_secs(1)));
         }
         0..=5 if !calm => submitter::live(process),
         6 | 7 if !calm => keeper::live(process),
+        8 if !calm && is_synced => neighbour::live(process),
         8 if !calm => meddler::live(process),
+        9 if !calm && may_rot => rot::live(process),
+        9 if !calm && has_backup => restorer::live(process),
+        10 | 11 if !calm && is_hurt => doctor::live(process),
         _ => worker::live(process),
     }
 }
 
-/// Runs the history of a seed.
-fn simulate(seed: u64, trace: bool) -> (Result<(), String>, Arc<Machine<Ledger>>) {
+/// What befalls whom in the history of a seed.
+fn draw(seed: u64) -> (Weather, Ledger) {
     let mut random = Random::new(seed ^ 0x5eed);
     let weather = Weather::of(&mut random);
-    let tears = weather.cut + weather.sync_error > 0;
-    let ledger = Ledger { seed, tears, is_small: random.chance(500_000), ..Ledger::default() };
+    let mut ledger = Ledger {
+        seed,
+        tears: weather.cut + weather.sync_error > 0,
+        is_small: random.chance(500_000),
+        ..Ledger::default()
+    };
+    ledger.harm.left = *random.pick(&[0, 0, 0, 1, 3]);
+    ledger.neighbour = random.chance(200_000).then_some(0);
+    match random.below(6) {
+        _ if ledger.harm.left > 0 => {}
+        0 => ledger.has_archive = true,
+        1 => ledger.backup = Backup::Wanted,
+        _ => {}
+    }
+    (weather, ledger)
+}
+
+/// Runs the history of a seed.
+fn simulate(seed: u64, trace: bool) -> (Result<(), String>, Arc<Machine<Ledger>>) {
+    let (weather, ledger) = draw(seed);
     let machine = Machine::new(seed, SLOTS, weather, ledger);
     if trace {
         machine.lock().trace = Some(Vec::new());

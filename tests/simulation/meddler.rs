@@ -12,7 +12,12 @@ pub fn live(process: &Member) {
 
 fn meddle(process: &Member) -> Result<(), Trouble> {
     let store = process::open(process)?;
-    let what = process.machine.lock().random.below(3);
+    let what = {
+        let mut inner = process.machine.lock();
+        // Without a mark some damage looks like a torn end, as it does to everybody.
+        let is_hurt = inner.ledger.harm.is_unmended();
+        inner.random.below(if is_hurt { 2 } else { 3 })
+    };
     let (place, ending, deleted) = match what {
         0 => (store.place().local().join("cache"), "", "a cache deleted"),
         1 => (store.place().run_dir(), ".lock", "a lock file deleted"),

@@ -7,6 +7,7 @@
 //! Knows no process, no lock and no log.
 
 mod outage;
+mod wounds;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -134,8 +135,7 @@ impl Medium {
         if self.names(directory)?.contains_key(name) {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        // The lowest free number, as ext4 does: a number soon means another file than it did.
-        let inode = (ROOT..).find(|inode| !self.nodes.contains_key(inode)).unwrap();
+        let inode = self.free_number();
         let content = match is_file {
             true => Content::File(Pages::new(self.page)),
             false => Content::Directory(BTreeMap::new()),
@@ -299,6 +299,11 @@ impl Medium {
         }
         *known = node.errors;
         news
+    }
+
+    /// The lowest free number, as ext4 does: a number soon means another file than it did.
+    fn free_number(&self) -> Inode {
+        (ROOT..).find(|inode| !self.nodes.contains_key(inode)).unwrap()
     }
 
     fn change(&mut self, directory: Inode, change: Change) {

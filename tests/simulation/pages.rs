@@ -134,6 +134,19 @@ impl Pages {
         !self.dirty.is_empty()
     }
 
+    /// Whether all of it is on stable storage.
+    pub fn is_at_rest(&self) -> bool {
+        self.dirty.is_empty() && self.synced() == self.seen
+    }
+
+    /// Changes bytes of a file that rests, in memory and on stable storage. No sync that is under way brings them back.
+    pub fn wound(&mut self, start: usize, bytes: &[u8]) {
+        self.write(bytes, Some(start));
+        for (number, write) in std::mem::take(&mut self.dirty) {
+            self.store_page(number, write);
+        }
+    }
+
     /// Brings a page, or the size, to stable storage.
     pub fn write_back(&mut self, random: &mut Random) {
         let dirty: Vec<(usize, u64)> = self.dirty.iter().map(|(n, write)| (*n, *write)).collect();

@@ -28,6 +28,8 @@ pub enum Trouble {
     File(#[from] FileError),
     #[error(transparent)]
     Disk(#[from] std::io::Error),
+    #[error("what is read is damaged, as it was hurt")]
+    Damaged,
 }
 
 impl Trouble {
@@ -79,7 +81,7 @@ pub fn report(process: &Member, trouble: &Trouble) {
     if std::thread::panicking() {
         return;
     }
-    if trouble.is_damage() {
+    if trouble.is_damage() && !process.machine.lock().ledger.harm.is_open(process.since) {
         process.wrong(format!("no damage without damage: {trouble}"));
     }
     if let Trouble::Store(StoreError::NotRecorded { action: "keep" | "read back", source, .. }) =
@@ -89,6 +91,9 @@ pub fn report(process: &Member, trouble: &Trouble) {
         process.wrong(format!("a base is the log: {source}"));
     }
     let mut inner = process.machine.lock();
+    if !inner.medium.synced("degraded").is_empty() {
+        inner.ledger.harm.degrade();
+    }
     inner.note(process.number, || format!("gives up: {trouble}"), 0);
     inner.ledger.count("trouble");
 }
@@ -97,7 +102,13 @@ pub fn report(process: &Member, trouble: &Trouble) {
 pub fn read(process: &Member, store: &mut Store) -> Result<(), Trouble> {
     let since = process.machine.lock().turns;
     store.read()?;
-    if let Some(damage) = store.view().damage.first() {
+    if process.machine.lock().ledger.harm.is_open(since) {
+        // What is left of a damaged log says little. Nobody works on where that is seen.
+        let view = store.view();
+        let is_seen = !view.damage.is_empty() || view.rolled_back.is_some();
+        return if is_seen { Err(Trouble::Damaged) } else { Ok(()) };
+    }
+    if let Some(damage) = store.view().damage.iter().chain(&store.view().rolled_back).next() {
         // Readers take no lock, and what they see may be half of a change; no half of a change looks like damage.
         process.wrong(format!("readers never see damage: {damage}"));
     }
@@ -123,7 +134,8 @@ pub fn acknowledge(process: &Member, ids: &[JobId]) {
     for id in ids {
         let wanted = inner.ledger.wanted.get_mut(id).unwrap();
         wanted.acknowledged.get_or_insert(turn);
-        if !is_synced(&inner, &format!("\"job\":\"{id}\"")) {
+        if !is_synced(&inner, &format!("\"job\":\"{id}\"")) && !inner.ledger.harm.jobs.contains(id)
+        {
             missing = Some(id);
         }
     }
@@ -143,7 +155,9 @@ pub fn begin_run(process: &Member, job: &JobId, claim: &Claim, output: u64) {
         Some(format!("runs never overlap: {claim} of {job} begins while {} runs", other.claim))
     } else if ledger.runs.iter().any(|run| run.claim == *claim) {
         Some(format!("a claim is used once: {claim} of {job} begins again"))
-    } else if !is_synced(&inner, &format!("\"claim\":\"{claim}\"")) {
+    } else if !is_synced(&inner, &format!("\"claim\":\"{claim}\""))
+        && !ledger.harm.jobs.contains(job)
+    {
         Some(format!("a run follows its claim: {claim} of {job} is on no stable storage"))
     } else {
         None

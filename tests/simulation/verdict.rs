@@ -10,12 +10,14 @@ use queuectl::store::disk::{Disk, Open};
 use queuectl::store::replay::View;
 use queuectl::store::segment::{self, SegmentName};
 
+use crate::neighbour;
 use crate::process::{self, Member, Trouble};
 
 /// Stops the machine if every job has come to its end.
 pub fn consider(process: &Member, store: &mut Store) -> Result<(), Trouble> {
+    let is_hurt = process.machine.lock().ledger.harm.is_unmended();
     let node = store.own().unwrap();
-    if node.jobs().any(|job| !job.state.is_finished()) {
+    if is_hurt || node.jobs().any(|job| !job.state.is_finished()) {
         return Ok(());
     }
     if compare(process, store)? {
@@ -66,7 +68,35 @@ pub fn pass(process: &Member) -> Result<(), Trouble> {
     if let Err(broken) = outcome {
         process.wrong(broken);
     }
+    look_at_files(process);
+    if let Some(name) = neighbour::strange(&process.machine) {
+        process.wrong(format!("nobody writes in another's log: {name} is there"));
+    }
     Ok(())
+}
+
+/// What was lost was told, what was hurt was kept, and what was removed was archived.
+fn look_at_files(process: &Member) {
+    let inner = process.machine.lock();
+    let harm = &inner.ledger.harm;
+    let untold = harm.untold();
+    let files = inner.medium.synced(".jsonl");
+    let thrown_away = harm.thrown_away(&files);
+    let is_kept = |(name, sealed): &(&String, &Vec<u8>)| {
+        files.iter().any(|(kept, bytes)| kept == name && bytes.starts_with(sealed))
+    };
+    let not_archived = inner.ledger.sealed.iter().find(|file| !is_kept(file));
+    let not_archived = not_archived.map(|(name, _)| name.clone());
+    drop(inner);
+    if let Some(seq) = untold {
+        process.wrong(format!("what is lost is told: seq {seq} is not"));
+    }
+    if let Some(name) = thrown_away {
+        process.wrong(format!("originals are kept: {name:?} is gone"));
+    }
+    if let Some(name) = not_archived {
+        process.wrong(format!("what is removed is archived: {name} is not"));
+    }
 }
 
 /// The claims of all lines that count, found without the fold. Counts why each segment was begun.

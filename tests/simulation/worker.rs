@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use queuectl::domain::decide::{self, Outcome};
 use queuectl::domain::event::{Event, WorkerStarted, WorkerStopped};
-use queuectl::domain::job::{Claim, JobId, RunResult};
+use queuectl::domain::job::{Claim, Job, JobId, RunResult};
 use queuectl::domain::policy::RetryPolicy;
-use queuectl::store::Store;
 use queuectl::store::disk::{Lock, Open};
 use queuectl::store::layout;
 use queuectl::store::presence::WorkerLock;
 use queuectl::store::presence::notes::Process as Leader;
 use queuectl::store::small_file;
+use queuectl::store::{Store, StoreError};
 
 use crate::process::{self, Member, Trouble};
 use crate::recovery;
@@ -66,6 +66,7 @@ fn work(process: &Member) -> Result<(), Trouble> {
         }
         let begun = worker.runs.len() < SLOTS && worker.claim()?;
         if worker.runs.is_empty() && !begun && calm {
+            worker.confirm()?;
             verdict::consider(process, &mut worker.store)?;
         }
         if !begun {
@@ -240,6 +241,25 @@ impl Worker<'_> {
             .collect();
         for (claim, job, run) in unknown {
             self.record(&claim, &job, run, None)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the jobs go on that a take-over holds, as a person does who has looked.
+    fn confirm(&mut self) -> Result<(), Trouble> {
+        if self.process.machine.lock().ledger.harm.is_unmended() {
+            return Ok(());
+        }
+        let held = |job: &&Job| job.held.is_some() && !job.state.is_finished();
+        let held: Vec<JobId> =
+            self.store.own().unwrap().jobs().filter(held).map(|job| job.id().clone()).collect();
+        for id in held {
+            match self.store.transact(|node, _| Ok((vec![decide::retry(node, &id)?], ()))) {
+                Ok(()) => self.process.machine.lock().ledger.count("a held job let go"),
+                // Another was faster.
+                Err(StoreError::Refused(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
