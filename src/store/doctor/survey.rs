@@ -269,10 +269,12 @@ impl<'a> Walk<'a> {
         let limit =
             next.and_then(|next| next.as_ref()?.prev.as_ref()).map_or(u64::MAX, |prev| prev.len);
         if len < mark.len {
-            self.roll_back(
-                &file,
-                format!("{} bytes of it were synced, and {len} are there", mark.len),
-            );
+            let what = format!("{} bytes of it were synced, and {len} are there", mark.len);
+            match next {
+                None => self.roll_back(&file, what),
+                // An older log would not go on behind it.
+                Some(_) => self.marks.fault(&file, what),
+            }
         } else if limit < mark.len {
             let what = format!(
                 "{} bytes of it were synced, and the next segment counts {limit}",
