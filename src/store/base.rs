@@ -14,11 +14,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::Path;
 
 use super::disk::Handle;
 use super::disk::Open;
 use super::line::{self, Crc};
-use super::replay::Cursor;
+use super::replay::{Cursor, Damage};
 use super::segment::{self, Placed, SegmentName};
 use crate::domain::bytes::Bytes;
 use crate::domain::event::{
@@ -96,6 +97,20 @@ pub(super) fn open_number(
 pub(super) fn open(directory: &dyn Handle, first: u64, last: u64) -> io::Result<Option<Base>> {
     let file = directory.open_in(&segment::base_name(first, last), Open::Read)?;
     whole(file, last)
+}
+
+/// What is wrong where nothing is left of a log but bases of which none is whole: it is not an empty one.
+pub(super) fn alone(directory: &dyn Handle, path: &Path) -> io::Result<Option<Damage>> {
+    let names = directory.names()?;
+    let names: Vec<SegmentName> =
+        names.iter().filter_map(|name| SegmentName::parse(name)).collect();
+    let Some(SegmentName::Base(first, last)) = names.iter().max().copied() else { return Ok(None) };
+    if names.iter().any(|name| matches!(name, SegmentName::Segment(_))) {
+        return Ok(None);
+    }
+    let file = path.join(segment::base_name(first, last));
+    let what = "it is not whole, and nothing else is left of the log".to_owned();
+    Ok(newest(directory, &names)?.is_none().then_some(Damage { file, what }))
 }
 
 /// The file as a base; none where it is not a whole one that ends with the segment `last`.

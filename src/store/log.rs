@@ -181,6 +181,10 @@ impl Locked<'_> {
             if above > 0 || mark.is_some() {
                 return Err(self.rolled_back("the active segment is missing".into()));
             }
+            let alone = base::alone(self.directory.as_ref(), &self.log.path);
+            if let Some(damage) = alone.map_err(StoreError::io("read", &self.log.path))? {
+                return Err(StoreError::Damaged(damage));
+            }
             let fresh = self.rotate(Rotation::new(Reason::First, 1))?;
             return Ok(self.log.active.insert(fresh).clone());
         };

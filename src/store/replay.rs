@@ -14,8 +14,8 @@ use super::files::{Files, open_files, still_holds};
 use super::line::Crc;
 use super::mark::Mark;
 use super::progress::Progress;
-use super::rollback;
 use super::segment::{self, Placed};
+use super::{base, rollback};
 use crate::domain::event::{Event, SegmentEnd};
 use crate::domain::state::{NodeState, State};
 use crate::domain::timestamp::Timestamp;
@@ -170,6 +170,9 @@ impl View {
         let fresh: Vec<_> = damage.into_iter().filter(|one| !known.contains(one)).collect();
         known.extend(fresh);
         if reading.own {
+            if cursor.is_none() {
+                self.damage.extend(base::alone(directory, reading.path)?);
+            }
             self.rolled_back = rollback::seen(reading, cursor.as_ref(), &files)?;
         }
         if let Some(cursor) = cursor {

@@ -354,6 +354,26 @@ fn a_base_that_is_not_whole_is_none() {
     assert!(queue.open().config().is_ok());
 }
 
+/// Where it is all that is left, the queue is not an empty one.
+#[test]
+fn a_base_that_is_not_whole_and_stands_alone_is_damage() {
+    let queue = Queue::new();
+    enqueue(&mut queue.open(), &["a"]).unwrap();
+    let local = queue.open().place().local();
+    for gone in [queue.log(1), local.join("mark")] {
+        std::fs::remove_file(gone).unwrap();
+    }
+    std::fs::write(queue.root.join("log/desk/00000001-00000001.base.jsonl"), "").unwrap();
+    let mut reader = queue.open();
+    assert_eq!(reader.read().unwrap().damage.len(), 1);
+    assert_eq!(reader.read().unwrap().damage.len(), 1, "told once");
+    for error in [enqueue(&mut queue.open(), &["b"]), enqueue(&mut queue.open(), &["b", "c"])] {
+        let error = error.unwrap_err();
+        assert!(matches!(error, StoreError::Damaged(_) | StoreError::Degraded(_)), "{error}");
+    }
+    assert_eq!(queue.segments(), ["00000001-00000001.base.jsonl"]);
+}
+
 #[test]
 fn rubbish_in_another_nodes_directory_keeps_nobody_from_working() {
     let queue = Queue::new();
