@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Condition, Level, Report};
+use crate::domain::decide::OnConflict;
 use crate::domain::event::{Event, QueuePaused};
+use crate::domain::job::{JobId, Spec};
 use crate::store::clock::Clock;
 use crate::store::disk::{Disk, Handle, Lock, Open, Stat};
 use crate::store::ids::Ids;
 use crate::store::machine::Environment;
 use crate::store::real_disk::RealDisk;
-use crate::store::{Setting, Store};
+use crate::store::{Enqueue, Setting, Store};
 
 fn open(root: &Path) -> Store {
     open_on(Arc::new(RealDisk), root)
@@ -64,6 +66,29 @@ fn a_checkpoint_that_adds_up_to_something_else_is_a_fault() {
     assert!(what.contains("other facts of node desk"), "{what}");
     assert!(!report.is_ok());
     assert_eq!(report.condition, Condition::Whole);
+}
+
+/// It would let an id be given twice.
+#[test]
+fn a_checkpoint_in_which_a_job_is_not_found_by_its_id_is_a_fault() {
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    let specs = vec![Spec::shell(JobId::new("a").unwrap(), "true", 3)];
+    let on_conflict = OnConflict::Fail;
+    store.enqueue(Enqueue { specs, has_chosen_ids: true, on_conflict }).unwrap();
+    store.read().unwrap();
+    store.write_checkpoint();
+    assert!(examine(&open(place.path())).is_ok());
+    let path = store.place().cache_dir().join("state.ckpt");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The block of ids says that it has none.
+    bytes[4100] = 0;
+    let crc = crc32c::crc32c(&bytes[4100..8192]);
+    bytes[4096..4100].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let (level, what) = found(&examine(&open(place.path())), "checkpoint");
+    assert_eq!(level, Level::Fault);
+    assert!(what.contains("1 job of node desk"), "{what}");
 }
 
 /// The real disk, on which a writer ends while somebody waits for its lock.

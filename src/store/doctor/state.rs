@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Check, Condition, counted};
+use crate::domain::job::Job;
 use crate::domain::state::{NodeState, State};
 use crate::store::checkpoint;
 use crate::store::presence::{self, Liveness};
@@ -193,7 +194,8 @@ fn differences(kept: &State, whole: &State) -> Vec<String> {
         if other.facts != state.facts {
             found.push(format!("it has other facts of node {node} than its log"));
         }
-        let wrong = state.jobs().filter(|job| other.job_at(job.order) != Some(*job)).count();
+        let is_found = |job: &Job| other.job(job.id()).is_some_and(|found| found == job);
+        let wrong = state.jobs().filter(|job| !is_found(job)).count();
         let more = other.jobs().filter(|job| state.job_at(job.order).is_none()).count();
         if wrong + more > 0 {
             let jobs = counted((wrong + more) as u64, "job", "jobs");
