@@ -99,11 +99,12 @@ impl Store {
         let has = |name: &str| level(name) > Level::Ok;
         let mut steps = Vec::new();
         let is_writable = self.place.node().is_some() && self.place.read_only().is_none();
-        if report.condition == Condition::RolledBack && is_writable {
+        let identity = self.place.identity(self.disk.as_ref());
+        let is_recorded = !matches!(identity, Ok(Identity::Other(_) | Identity::Unwritten));
+        if report.condition == Condition::RolledBack && is_writable && is_recorded {
             // What was noted and left is the old node's, and the new one's is looked at next time.
             return vec![Step::TakeOver];
         }
-        let identity = self.place.identity(self.disk.as_ref());
         let is_mine = matches!(identity, Ok(Identity::Same | Identity::Moved))
             && self.place.read_only().is_none();
         if is_mine {

@@ -8,6 +8,7 @@ use super::disk::Lock;
 use super::failing_disk::{Failing, last};
 use super::presence::WorkerLock;
 use super::real_disk::RealDisk;
+use super::repair::Step;
 use super::store_tests::{Queue, enqueue, job};
 use super::*;
 use crate::domain::decide;
@@ -113,6 +114,23 @@ fn a_new_node_goes_on_with_what_is_left() {
         "{told}"
     );
     assert_eq!(looks(&mut store), expected());
+    assert_taken_over(&queue, &old);
+}
+
+/// Nor is it said that the log was put back; the next write records the node anew, and then it can be taken over.
+#[test]
+fn what_is_recorded_of_another_node_is_not_taken_over() {
+    let queue = Queue::new();
+    let old = rolled_back(&queue);
+    let recorded = queue.open().place().local().join("node.json");
+    let node = fs::read_to_string(&recorded).unwrap().replace("\"desk\"", "\"d0sk\"");
+    fs::write(&recorded, node).unwrap();
+    let steps = |store: &Store| store.repairs(&store.examine(&mut |_| {}).unwrap());
+    assert!(!steps(&queue.open()).contains(&Step::TakeOver));
+    let error = enqueue(&mut queue.open(), &["x"]).unwrap_err();
+    assert!(matches!(error, StoreError::RolledBack { .. }), "{error}");
+    assert_eq!(steps(&queue.open()), [Step::TakeOver]);
+    queue.open().repair(Step::TakeOver).unwrap();
     assert_taken_over(&queue, &old);
 }
 
