@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
+use crate::domain::decide::OnConflict;
 use crate::domain::event::{ConfigSet, Event, QueuePaused};
-use crate::store::Setting;
+use crate::domain::job::{JobId, Spec};
 use crate::store::clock::Clock;
 use crate::store::failing_disk::Failing;
 use crate::store::ids::Ids;
 use crate::store::machine::Environment;
 use crate::store::real_disk::RealDisk;
+use crate::store::{Enqueue, Setting};
 
 fn open_on(disk: Arc<dyn Disk>, root: &Path) -> Store {
     open_at(Clock::System, disk, root)
@@ -240,6 +242,54 @@ fn what_is_written_behind_a_repair_is_later_and_counts_on() {
     let after = &store.own().unwrap().facts;
     assert_eq!(after.last_seq, 9);
     assert!(after.last_ts > before.last_ts);
+}
+
+/// A base that has lost its header does not say how many lines it stands for, but its jobs do: each is of one.
+#[test]
+fn what_is_written_behind_a_repair_takes_the_place_of_no_job() {
+    let place = tempfile::tempdir().unwrap();
+    let enqueue = |id: &str| {
+        let specs = vec![Spec::shell(JobId::new(id).unwrap(), "true", 3)];
+        let on_conflict = OnConflict::Fail;
+        open(place.path()).enqueue(Enqueue { specs, has_chosen_ids: true, on_conflict }).unwrap();
+    };
+    ["a", "b"].into_iter().for_each(enqueue);
+    let mut store = open(place.path());
+    store.seal().unwrap();
+    store.compactor().unwrap().run(None).unwrap().unwrap();
+    replace(&log(place.path()).join("00000001-00000001.base.jsonl"), "compact", "c0mpact");
+    fs::remove_file(log(place.path()).join("00000002.jsonl")).unwrap();
+    fs::remove_file(store.place().mark()).unwrap();
+    mend(&mut open(place.path())).unwrap();
+    ["c", "d"].into_iter().for_each(enqueue);
+    let mut store = open(place.path());
+    store.read().unwrap();
+    let ids: Vec<&str> = store.own().unwrap().jobs().map(|job| job.id().as_str()).collect();
+    assert_eq!(ids, ["a", "b", "c", "d"]);
+}
+
+/// A job with a field that nobody knows stays as it stands, but the line that made its batch whole is lost.
+#[test]
+fn a_batch_that_lost_a_line_and_is_not_known_all_of_is_no_dead_end() {
+    let place = tempfile::tempdir().unwrap();
+    let specs = ["a", "b"].map(|id| Spec::shell(JobId::new(id).unwrap(), "true", 3));
+    let wanted =
+        Enqueue { specs: specs.into(), has_chosen_ids: true, on_conflict: OnConflict::Fail };
+    open(place.path()).enqueue(wanted).unwrap();
+    configure(&mut open(place.path()), "7");
+    let path = log(place.path()).join("00000001.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let strange = |line: &str| {
+        let body = line.rsplit_once(",\"crc\"").unwrap().0.replace("\"command\"", "\"c0mmand\"");
+        format!("{body},\"crc\":\"{:08x}\"}}\n", crc32c::crc32c(body.as_bytes()))
+    };
+    fs::write(&path, text.lines().map(strange).collect::<String>()).unwrap();
+    replace(&path, "batch_committed", "batch_c0mmitted");
+    mend(&mut open(place.path())).unwrap();
+    let mut store = open(place.path());
+    assert!(store.examine(&mut |_| {}).unwrap().is_ok());
+    store.read().unwrap();
+    assert_eq!(store.own().unwrap().jobs().count(), 2);
 }
 
 /// A log that stands is no reason to write a new one, and damage keeps writers out until it is repaired.

@@ -13,7 +13,7 @@ use crate::domain::job::Claim;
 use crate::domain::state::NodeState;
 use crate::domain::timestamp::Timestamp;
 use crate::store::StoreError;
-use crate::store::base::{self, Base};
+use crate::store::base::{self, Base, Kept};
 use crate::store::disk::{Handle, Open};
 use crate::store::files::{Files, OpenSegment, open_files, still_holds};
 use crate::store::mark::Mark;
@@ -74,7 +74,11 @@ impl Compactor {
         }
         let last = newest + 1;
         let ends = ends(&files);
-        let seq = ends.iter().map(|end| end.seq).chain(mark.map(|mark| mark.seq)).max();
+        // A base that has lost its header says only by its jobs how many lines it stands for.
+        let staged = state.facts.open_batches.values().flatten().map(|job| job.seq);
+        let places = state.jobs().map(|job| job.order).chain(staged);
+        let known = ends.iter().map(|end| end.seq).chain(mark.map(|mark| mark.seq));
+        let seq = known.chain(places).max();
         let ts = ends.iter().filter_map(|end| end.ts).max();
         state.facts.last_seq = state.facts.last_seq.max(seq.unwrap_or(0));
         state.facts.last_ts = state.facts.last_ts.max(ts.unwrap_or(Timestamp::MIN));
@@ -85,21 +89,29 @@ impl Compactor {
         let config = state.facts.config.clone();
         let latest = latest.get().max(state.facts.last_ts);
         let (cut, files, before) = (BTreeMap::new(), Vec::new(), 0);
-        let sealed = Sealed { state, end: end.clone(), cut, kept, files, before };
-        let temporary = format!(".{}.tmp", segment::base_name(1, last));
-        // Whoever left it is gone: it would hold the lock.
-        let _ = directory.unlink(&temporary);
-        let placed = self
-            .write(directory, &temporary, &sealed)
-            .and_then(|_| self.put_in_place(directory, &temporary, last));
-        if placed.is_err() {
-            let _ = directory.unlink(&temporary);
+        let mut sealed = Sealed { state, end: end.clone(), cut, kept, files, before };
+        let mut placed = self.place_base(directory, &sealed);
+        if matches!(placed, Err(StoreError::NotRecorded { action: "keep", .. })) {
+            // What was to stay as it stands has lost lines of its batch; what is known of it stays.
+            sealed.kept = Kept::default();
+            placed = self.place_base(directory, &sealed);
         }
         placed.map(|()| Salvaged { end, config, knows_config, latest, remembered })
     }
 }
 
 impl Compactor {
+    /// Writes the base and names it, or leaves nothing.
+    fn place_base(&self, directory: &dyn Handle, sealed: &Sealed) -> Result<(), StoreError> {
+        let last = sealed.end.segment;
+        let temporary = format!(".{}.tmp", segment::base_name(1, last));
+        // Whoever left it is gone: it would hold the lock.
+        let _ = directory.unlink(&temporary);
+        self.write(directory, &temporary, sealed)
+            .and_then(|_| self.put_in_place(directory, &temporary, last))
+            .inspect_err(|_| drop(directory.unlink(&temporary)))
+    }
+
     /// Adds the jobs that are in no line of a base that is not whole, and in segments that it stood for and that are
     /// still there.
     fn add_left_over(
