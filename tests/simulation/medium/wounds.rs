@@ -59,6 +59,7 @@ impl Medium {
     /// Takes a name away. Gives the file, which may have to be forgotten.
     pub fn lose(&mut self, directory: Inode, name: &str) -> Option<Inode> {
         let inode = self.find(directory, name).ok()?;
+        self.rest_names(directory);
         self.unlink_seen(directory, name);
         self.stable_names.entry(directory).or_default().remove(name);
         Some(inode)
@@ -67,11 +68,18 @@ impl Medium {
     /// Puts a new file under a name that is free.
     pub fn put(&mut self, directory: Inode, name: &str, bytes: &[u8]) {
         let inode = self.free_number();
+        self.rest_names(directory);
         let mut pages = Pages::new(self.page);
         pages.write(bytes, None);
         pages.finish_sync(pages.begin_sync());
         self.insert(inode, Content::File(pages));
         self.link(directory, name, inode);
         self.stable_names.entry(directory).or_default().insert(name.to_owned(), inode);
+    }
+
+    /// Ends what is under way with the names of a directory: it must not come over what is put in their place.
+    fn rest_names(&mut self, directory: Inode) {
+        let names = self.begin_sync(directory);
+        self.finish_sync(directory, names);
     }
 }
