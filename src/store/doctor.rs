@@ -267,6 +267,17 @@ impl Store {
         Ok(check)
     }
 
+    /// Which lines of the log of a node are missing: from this `seq` to that one.
+    pub(super) fn missing(
+        &self,
+        path: &Path,
+        node: &str,
+        mark: Option<super::mark::Mark>,
+    ) -> io::Result<Vec<(u64, u64)>> {
+        Ok(self.survey(path, node, mark)?.missing)
+    }
+
+    /// Reads the log of a node, also where files of it go while it is read.
     fn survey(
         &self,
         path: &Path,

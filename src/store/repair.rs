@@ -48,6 +48,8 @@ pub enum Step {
 pub struct Mended {
     /// A sentence each.
     pub done: Vec<String>,
+    /// Which lines a rebuild did not find: from this `seq` to that one.
+    pub lost: Vec<(u64, u64)>,
     /// Up to this `seq` nothing is lost, whatever was damaged: it had been read before.
     pub remembered: u64,
 }
@@ -156,7 +158,7 @@ impl Store {
             }
             Step::SettleDead => Ok(Vec::new()),
         };
-        Ok(Mended { done: done?, remembered: 0 })
+        Ok(Mended { done: done?, ..Mended::default() })
     }
 
     /// Writes a base of every line that holds and a segment behind it. `live` are the claims of which something runs.
@@ -172,16 +174,12 @@ impl Store {
                     "a repair was begun and did not end",
                 );
             }
-            let remembered = store.rebuild_locked(compactor, live)?;
+            let mut mended = store.rebuild_locked(compactor, live)?;
             store.forget();
-            let mut done = vec!["every line that holds is in a new base".to_owned()];
-            if remembered > 0 {
-                done.push(format!("up to seq {remembered} it is as it was read before the damage"));
-            }
-            done.extend(store.move_away()?);
-            done.extend(store.drop_caches()?);
-            done.extend(store.reopen()?);
-            Ok(Mended { done, remembered })
+            mended.done.extend(store.move_away()?);
+            mended.done.extend(store.drop_caches()?);
+            mended.done.extend(store.reopen()?);
+            Ok(mended)
         })
     }
 
@@ -207,8 +205,11 @@ impl Store {
         Some((view.state.nodes.remove(node)?, view.cursors.remove(node)?))
     }
 
-    /// Says up to which `seq` nothing is lost.
-    fn rebuild_locked(&mut self, compactor: &Compactor, live: &[Claim]) -> Result<u64, StoreError> {
+    fn rebuild_locked(
+        &mut self,
+        compactor: &Compactor,
+        live: &[Claim],
+    ) -> Result<Mended, StoreError> {
         let begin = self.checkpointed();
         let (disk, clock) = (Arc::clone(&self.disk), self.clock.clone());
         let mut log = Log::new(disk, clock, self.place.clone(), self.boot.clone());
@@ -216,6 +217,9 @@ impl Store {
         let path = locked.log.path.clone();
         let mark = locked.mark().map_err(StoreError::io("read the mark in", &path))?;
         let mark = mark.filter(|mark| mark.node == locked.log.node);
+        // What is missing now, for something may have been hurt since somebody looked.
+        let lost = self.missing(&path, &locked.log.node, mark.clone());
+        let lost = lost.map_err(StoreError::io("read", &path))?;
         let (directory, mark) = (locked.directory.as_ref(), mark.as_ref());
         // Lines that must stay as they stand may be among the damaged ones; then only what holds is left.
         let salvage = |begin| compactor.salvage(directory, mark, begin, live);
@@ -233,7 +237,11 @@ impl Store {
         rotation.not_before = salvaged.latest.after(LATER);
         rotation.config = salvaged.config;
         locked.rotate(rotation)?;
-        Ok(remembered)
+        let mut done = vec!["every line that holds is in a new base".to_owned()];
+        if remembered > 0 {
+            done.push(format!("up to seq {remembered} it is as it was read before the damage"));
+        }
+        Ok(Mended { done, lost, remembered })
     }
 
     /// Files of the own log that are of no use there: copies; bases that are not whole beside one that is, or beside what

@@ -92,7 +92,7 @@ fn perform(process: &Member, store: &mut Store, step: Step) -> Result<(), Troubl
     if matches!(outcome, Err(StoreError::InUse(_))) {
         drop(process.turn_after(PATIENCE));
     }
-    outcome?;
+    process.machine.lock().ledger.harm.told.extend(outcome?.lost);
     if step == Step::TakeOver {
         see_that_all_is_held(process, store)?;
     }

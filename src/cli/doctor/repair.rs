@@ -49,7 +49,7 @@ pub(super) fn perform(
     for step in steps {
         let progress = Progress::new(session.globals.quiet);
         progress.show(step.sentence());
-        let Mended { done, remembered } = match step {
+        let Mended { done, lost, remembered } = match step {
             Step::SettleDead => Mended { done: settle(session)?, ..Mended::default() },
             Step::TakeOver => take_over(session)?,
             Step::Rebuild => {
@@ -69,7 +69,8 @@ pub(super) fn perform(
         }
         repair.done.extend(done);
         if [Step::Rebuild, Step::TakeOver].contains(step) {
-            let lost = report.missing.iter().filter(|(_, to)| *to > remembered);
+            let lost = if *step == Step::Rebuild { &lost } else { &report.missing };
+            let lost = lost.iter().filter(|(_, to)| *to > remembered);
             let missing = |&(from, to): &(u64, u64)| Missing { from: from.max(remembered + 1), to };
             repair.lost = lost.map(missing).collect();
             tell_what_is_lost(session, report, &repair.lost, remembered);
