@@ -267,14 +267,15 @@ impl Store {
         Ok(check)
     }
 
-    /// Which lines of the log of a node are missing: from this `seq` to that one.
-    pub(super) fn missing(
+    /// Which lines of the log of a node are missing, from this `seq` to that one; none where it is not damaged.
+    pub(super) fn damage(
         &self,
         path: &Path,
         node: &str,
         mark: Option<super::mark::Mark>,
-    ) -> io::Result<Vec<(u64, u64)>> {
-        Ok(self.survey(path, node, mark)?.missing)
+    ) -> io::Result<Option<Vec<(u64, u64)>>> {
+        let survey = self.survey(path, node, mark)?;
+        Ok((survey.condition() == Condition::Damaged).then_some(survey.missing))
     }
 
     /// Reads the log of a node, also where files of it go while it is read.

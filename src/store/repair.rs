@@ -166,15 +166,9 @@ impl Store {
     /// Errors: [`StoreError::InUse`] where the log has lost such a claim, since its job would be run beside what runs.
     pub fn rebuild(&mut self, live: &[Claim]) -> Result<Mended, StoreError> {
         self.alone(|store, compactor| {
-            if store.degraded().is_none() {
-                // From here on nothing is removed that a base stands for, until it is in quarantine.
-                note_damage(
-                    store.disk.as_ref(),
-                    &store.place,
-                    "a repair was begun and did not end",
-                );
-            }
-            let mut mended = store.rebuild_locked(compactor, live)?;
+            let Some(mut mended) = store.rebuild_locked(compactor, live)? else {
+                return Ok(Mended::default());
+            };
             store.forget();
             mended.done.extend(store.move_away()?);
             mended.done.extend(store.drop_caches()?);
@@ -205,11 +199,12 @@ impl Store {
         Some((view.state.nodes.remove(node)?, view.cursors.remove(node)?))
     }
 
+    /// None where the log is not damaged, as another has mended it since somebody looked.
     fn rebuild_locked(
         &mut self,
         compactor: &Compactor,
         live: &[Claim],
-    ) -> Result<Mended, StoreError> {
+    ) -> Result<Option<Mended>, StoreError> {
         let begin = self.checkpointed();
         let (disk, clock) = (Arc::clone(&self.disk), self.clock.clone());
         let mut log = Log::new(disk, clock, self.place.clone(), self.boot.clone());
@@ -217,9 +212,12 @@ impl Store {
         let path = locked.log.path.clone();
         let mark = locked.mark().map_err(StoreError::io("read the mark in", &path))?;
         let mark = mark.filter(|mark| mark.node == locked.log.node);
-        // What is missing now, for something may have been hurt since somebody looked.
-        let lost = self.missing(&path, &locked.log.node, mark.clone());
-        let lost = lost.map_err(StoreError::io("read", &path))?;
+        let damage = self.damage(&path, &locked.log.node, mark.clone());
+        let Some(lost) = damage.map_err(StoreError::io("read", &path))? else { return Ok(None) };
+        if self.degraded().is_none() {
+            // From here on nothing is removed that a base stands for, until it is in quarantine.
+            note_damage(self.disk.as_ref(), &self.place, "a repair was begun and did not end");
+        }
         let (directory, mark) = (locked.directory.as_ref(), mark.as_ref());
         // Lines that must stay as they stand may be among the damaged ones; then only what holds is left.
         let salvage = |begin| compactor.salvage(directory, mark, begin, live);
@@ -241,7 +239,7 @@ impl Store {
         if remembered > 0 {
             done.push(format!("up to seq {remembered} it is as it was read before the damage"));
         }
-        Ok(Mended { done, lost, remembered })
+        Ok(Some(Mended { done, lost, remembered }))
     }
 
     /// Files of the own log that are of no use there: copies; bases that are not whole beside one that is, or beside what
