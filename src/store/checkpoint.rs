@@ -95,7 +95,7 @@ impl Checkpoint {
 
     /// The view as it stood; none where the file does not hold what it should.
     pub fn load(&self) -> Option<View> {
-        let start = BLOCK as u64 * (1 + self.header.blocks);
+        let start = start_of(self.header.blocks)?;
         let end = start.checked_add(self.header.body_len)?;
         let bytes = read_range(self.file.as_ref(), start, end).ok()?;
         if bytes.len() as u64 != self.header.body_len
@@ -142,8 +142,8 @@ impl Checkpoint {
     }
 
     fn block(&self, index: u64) -> Option<Vec<(u64, u64)>> {
-        let start = BLOCK as u64 * (1 + index);
-        let bytes = read_range(self.file.as_ref(), start, start + BLOCK as u64).ok()?;
+        let (start, end) = (start_of(index)?, start_of(index.checked_add(1)?)?);
+        let bytes = read_range(self.file.as_ref(), start, end).ok()?;
         let (crc, rest) = bytes.split_first_chunk::<4>()?;
         if bytes.len() != BLOCK || crc32c::crc32c(rest) != u32::from_le_bytes(*crc) {
             return None;
@@ -155,6 +155,11 @@ impl Checkpoint {
             |[hash, order]: &[[u8; 8]; 2]| (u64::from_le_bytes(*hash), u64::from_le_bytes(*order));
         Some(pairs.iter().take(u32::from_le_bytes(*count) as usize).map(pair).collect())
     }
+}
+
+/// Where a block of ids begins, behind the page of the header; none where no file is that long.
+fn start_of(block: u64) -> Option<u64> {
+    block.checked_add(1)?.checked_mul(BLOCK as u64)
 }
 
 /// Writes the view as the checkpoint, in place of the last. Says how many bytes it has.
@@ -235,4 +240,18 @@ fn id_blocks(node: &NodeState) -> Vec<u8> {
         bytes.extend(block);
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_no_file_can_have_is_none() {
+        assert_eq!(start_of(0), Some(4096));
+        assert_eq!(start_of((1 << 51) - 2), Some((1 << 63) - 4096));
+        for block in [1 << 52, u64::MAX] {
+            assert_eq!(start_of(block), None);
+        }
+    }
 }
