@@ -268,30 +268,6 @@ fn what_is_written_behind_a_repair_takes_the_place_of_no_job() {
     assert_eq!(ids, ["a", "b", "c", "d"]);
 }
 
-/// A job with a field that nobody knows stays as it stands, but the line that made its batch whole is lost.
-#[test]
-fn a_batch_that_lost_a_line_and_is_not_known_all_of_is_no_dead_end() {
-    let place = tempfile::tempdir().unwrap();
-    let specs = ["a", "b"].map(|id| Spec::shell(JobId::new(id).unwrap(), "true", 3));
-    let wanted =
-        Enqueue { specs: specs.into(), has_chosen_ids: true, on_conflict: OnConflict::Fail };
-    open(place.path()).enqueue(wanted).unwrap();
-    configure(&mut open(place.path()), "7");
-    let path = log(place.path()).join("00000001.jsonl");
-    let text = fs::read_to_string(&path).unwrap();
-    let strange = |line: &str| {
-        let body = line.rsplit_once(",\"crc\"").unwrap().0.replace("\"command\"", "\"c0mmand\"");
-        format!("{body},\"crc\":\"{:08x}\"}}\n", crc32c::crc32c(body.as_bytes()))
-    };
-    fs::write(&path, text.lines().map(strange).collect::<String>()).unwrap();
-    replace(&path, "batch_committed", "batch_c0mmitted");
-    mend(&mut open(place.path())).unwrap();
-    let mut store = open(place.path());
-    assert!(store.examine(&mut |_| {}).unwrap().is_ok());
-    store.read().unwrap();
-    assert_eq!(store.own().unwrap().jobs().count(), 2);
-}
-
 /// A log that stands is no reason to write a new one, and damage keeps writers out until it is repaired.
 #[test]
 fn writers_are_not_let_in_again_while_the_log_is_damaged() {

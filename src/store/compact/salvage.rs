@@ -13,7 +13,7 @@ use crate::domain::job::Claim;
 use crate::domain::state::NodeState;
 use crate::domain::timestamp::Timestamp;
 use crate::store::StoreError;
-use crate::store::base::{self, Base, Kept};
+use crate::store::base::{self, Base};
 use crate::store::disk::{Handle, Open};
 use crate::store::files::{Files, OpenSegment, open_files, still_holds};
 use crate::store::mark::Mark;
@@ -89,13 +89,8 @@ impl Compactor {
         let config = state.facts.config.clone();
         let latest = latest.get().max(state.facts.last_ts);
         let (cut, files, before) = (BTreeMap::new(), Vec::new(), 0);
-        let mut sealed = Sealed { state, end: end.clone(), cut, kept, files, before };
-        let mut placed = self.place_base(directory, &sealed);
-        if matches!(placed, Err(StoreError::NotRecorded { action: "keep", .. })) {
-            // What was to stay as it stands has lost lines of its batch; what is known of it stays.
-            sealed.kept = Kept::default();
-            placed = self.place_base(directory, &sealed);
-        }
+        let sealed = Sealed { state, end: end.clone(), cut, kept, files, before };
+        let placed = self.place_base(directory, &sealed);
         placed.map(|()| Salvaged { end, config, knows_config, latest, remembered })
     }
 }
