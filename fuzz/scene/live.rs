@@ -30,8 +30,10 @@ impl Queue {
     pub fn live(&self) {
         let Ok(mut store) = self.open() else { return };
         let _ = store.read();
+        // A node that took over may have purged since what the old log still has.
+        let is_same = store.place().node() == Some(NODE);
         drop(store);
-        let had = if self.is_honest() { self.kept() } else { BTreeSet::new() };
+        let had = if is_same && self.is_honest() { self.kept() } else { BTreeSet::new() };
         for _ in 0..REPAIRS {
             match self.mend() {
                 Ok(false) => {}
