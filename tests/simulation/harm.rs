@@ -12,13 +12,6 @@ use queuectl::store::segment::SegmentName;
 
 use crate::lines::{Line, Log};
 
-/// The mark, as it is read and as a power cut leaves it at least.
-#[derive(Debug)]
-pub struct Marks {
-    pub seen: Option<Mark>,
-    pub stable: Option<Mark>,
-}
-
 /// The notes of it.
 #[derive(Debug, Default)]
 pub struct Harm {
@@ -30,8 +23,8 @@ pub struct Harm {
     pub jobs: BTreeSet<JobId>,
     /// The numbers of the lines that were synced and lost.
     lost: BTreeSet<u64>,
-    /// Those of which only a mark knew that was not synced itself. With a power cut they look as if they had never been
-    /// there, unless somebody has noted the damage before.
+    /// Those of which only a mark knew, which may be lost. Then they look as if they had never been there, unless somebody
+    /// has noted the damage before.
     unsure: BTreeSet<u64>,
     /// Which numbers a doctor has told: from this one to that one.
     pub told: Vec<(u64, u64)>,
@@ -50,7 +43,7 @@ impl Harm {
         &mut self,
         before: &Log,
         after: &Log,
-        marks: &Marks,
+        mark: Option<&Mark>,
         is_compacted: bool,
     ) -> Vec<String> {
         self.done += 1;
@@ -69,24 +62,18 @@ impl Harm {
             if let Event::BatchCommitted(batch) = &line.record.event {
                 self.jobs.extend(jobs_of(&counted, &batch.batch));
             }
-            let is_marked = |mark: Option<&Mark>, number| {
-                mark.is_some_and(|mark| (number, line.end) <= (mark.segment, mark.len))
-            };
+            // Of what is written to, only a mark tells damage from a torn end, and a mark may be lost.
             let is_sure = match line.file {
-                SegmentName::Segment(number) => {
-                    let is_marked = |mark: &Option<Mark>| is_marked(mark.as_ref(), number);
-                    Some(number) < after.active()
-                        || (is_marked(&marks.seen) && is_marked(&marks.stable))
-                }
+                SegmentName::Segment(number) => Some(number) < after.active(),
                 SegmentName::Base(..) => true,
             };
+            let is_marked =
+                |number| mark.is_some_and(|mark| (number, line.end) <= (mark.segment, mark.len));
             match line.file {
                 SegmentName::Segment(_) if line.record.seq > 0 && is_sure => {
                     self.lost.insert(line.record.seq);
                 }
-                SegmentName::Segment(number)
-                    if line.record.seq > 0 && is_marked(marks.seen.as_ref(), number) =>
-                {
+                SegmentName::Segment(number) if line.record.seq > 0 && is_marked(number) => {
                     self.unsure.insert(line.record.seq);
                 }
                 _ => {}

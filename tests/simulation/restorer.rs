@@ -34,7 +34,7 @@ fn restore(process: &Member) -> Result<(), Trouble> {
         Backup::Never => {}
         Backup::Wanted => ledger.backup = Backup::Made(there),
         Backup::Made(copy) => {
-            let (before, marks) = (Log::of(medium, directory), rot::marks(medium, &local));
+            let (before, mark) = (Log::of(medium, directory), rot::mark(medium, &local));
             for name in there.keys() {
                 if let Some(gone) = medium.lose(directory, name) {
                     files.forget(gone, medium);
@@ -44,7 +44,7 @@ fn restore(process: &Member) -> Result<(), Trouble> {
                 medium.put(directory, name, bytes);
             }
             let after = Log::of(medium, directory);
-            let lost = ledger.harm.note(&before, &after, &marks, true);
+            let lost = ledger.harm.note(&before, &after, mark.as_ref(), true);
             ledger.count("a log put back");
             inner.note(process.number, || format!("a log put back: {lost:#?}"), 5);
         }

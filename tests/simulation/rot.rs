@@ -5,7 +5,6 @@ use std::path::Path;
 use queuectl::store::mark::Mark;
 use queuectl::store::segment::SegmentName;
 
-use crate::harm::Marks;
 use crate::ledger::Ledger;
 use crate::lines::Log;
 use crate::machine::Inner;
@@ -44,7 +43,11 @@ fn hurt_some(
 ) -> Option<(&'static str, Vec<String>)> {
     let Inner { medium, files, random, ledger, .. } = inner;
     let directory = medium.at(log)?;
-    let marks = marks(medium, local);
+    if files.is_any_locked(directory) {
+        // Who has looked at the end and is about to write there cannot know.
+        return None;
+    }
+    let mark = mark(medium, local);
     let lock = medium.at(&local.join("compact.lock"));
     let is_compacted = lock.is_some_and(|lock| files.is_any_locked(lock));
     let before = Log::of(medium, directory);
@@ -74,18 +77,12 @@ fn hurt_some(
         _ => flip(medium, inode, random),
     };
     let after = Log::of(medium, directory);
-    Some((what, ledger.harm.note(&before, &after, &marks, is_compacted)))
+    Some((what, ledger.harm.note(&before, &after, mark.as_ref(), is_compacted)))
 }
 
 /// The mark, beside the log in this machine's own directory.
-pub fn marks(medium: &Medium, local: &Path) -> Marks {
-    let seen = medium.at(&local.join("mark")).map(|mark| medium.bytes(mark));
-    let stable = medium.at(local).and_then(|local| medium.stable_bytes(local, "mark"));
-    Marks { seen: seen.and_then(parse_mark), stable: stable.and_then(parse_mark) }
-}
-
-/// The mark as its file has it.
-fn parse_mark(bytes: &[u8]) -> Option<Mark> {
+pub fn mark(medium: &Medium, local: &Path) -> Option<Mark> {
+    let bytes = medium.bytes(medium.at(&local.join("mark"))?);
     let end = memchr::memchr(b'\n', bytes)?;
     serde_json::from_slice(bytes.get(9..end)?).ok()
 }

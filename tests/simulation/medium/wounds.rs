@@ -25,15 +25,6 @@ impl Medium {
         }
     }
 
-    /// The bytes that a directory has under a name if the power is cut now and nothing survives but what was synced.
-    pub fn stable_bytes(&self, directory: Inode, name: &str) -> Option<&[u8]> {
-        let inode = self.stable_names.get(&directory)?.get(name)?;
-        match &self.nodes[inode].content {
-            Content::File(pages) => Some(pages.synced()),
-            Content::Directory(_) => None,
-        }
-    }
-
     /// The files of a directory that rest: their bytes and names are on stable storage, and no change is under way.
     pub fn resting(&self, directory: Inode) -> Vec<(String, Inode)> {
         let (Ok(names), Some(stable)) = (self.names(directory), self.stable_names.get(&directory))
