@@ -267,15 +267,14 @@ impl Store {
         Ok(check)
     }
 
-    /// Which lines of the log of a node are missing, from this `seq` to that one; none where it is not damaged.
-    pub(super) fn damage(
+    /// Whether the log of a node is damaged.
+    pub(super) fn is_damaged(
         &self,
         path: &Path,
         node: &str,
         mark: Option<super::mark::Mark>,
-    ) -> io::Result<Option<Vec<(u64, u64)>>> {
-        let survey = self.survey(path, node, mark)?;
-        Ok((survey.condition() == Condition::Damaged).then_some(survey.missing))
+    ) -> io::Result<bool> {
+        Ok(self.survey(path, node, mark)?.condition() == Condition::Damaged)
     }
 
     /// Reads the log of a node, also where files of it go while it is read.

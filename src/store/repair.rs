@@ -212,8 +212,10 @@ impl Store {
         let path = locked.log.path.clone();
         let mark = locked.mark().map_err(StoreError::io("read the mark in", &path))?;
         let mark = mark.filter(|mark| mark.node == locked.log.node);
-        let damage = self.damage(&path, &locked.log.node, mark.clone());
-        let Some(lost) = damage.map_err(StoreError::io("read", &path))? else { return Ok(None) };
+        let damage = self.is_damaged(&path, &locked.log.node, mark.clone());
+        if !damage.map_err(StoreError::io("read", &path))? {
+            return Ok(None);
+        }
         if self.degraded().is_none() {
             // From here on nothing is removed that a base stands for, until it is in quarantine.
             note_damage(self.disk.as_ref(), &self.place, "a repair was begun and did not end");
@@ -229,7 +231,7 @@ impl Store {
             let what = "where the newest segment began is lost: settings may be older than what was last set";
             self.notices.push(format!("{what}; see queuectl config list"));
         }
-        let remembered = salvaged.remembered;
+        let (lost, remembered) = (salvaged.lost, salvaged.remembered);
         let mut rotation = Rotation::new(Reason::Repair, salvaged.end.segment + 1);
         rotation.prev = Some(salvaged.end);
         rotation.not_before = salvaged.latest.after(LATER);

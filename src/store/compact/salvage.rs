@@ -41,8 +41,10 @@ impl Compactor {
         let path = self.path();
         let reading = Reading { path: &path, node: &self.node, mark, own: true, salvage: true };
         let (mut strange, latest) = (Strange::default(), Cell::new(Timestamp::MIN));
+        let mut found = Found::default();
         let mut watch = |placed: &Placed, bytes: &[u8]| {
             latest.set(latest.get().max(placed.record.ts));
+            found.add(placed.record.seq);
             strange.look_at(placed, bytes);
         };
         let mut fold = Fold::watched(reading, None, &mut watch);
@@ -86,12 +88,14 @@ impl Compactor {
         let crc = cursor.map_or(*b"00000000", |cursor| cursor.crc);
         let crc = Some(String::from_utf8_lossy(&crc).into_owned());
         let end = SegmentEnd { segment: last, len: 0, seq, ts, crc };
+        let based = files.base.as_ref().and_then(|base| base.header.end.as_ref());
+        let lost = found.missing(based.map_or(0, |end| end.seq), state.facts.last_seq);
         let config = state.facts.config.clone();
         let latest = latest.get().max(state.facts.last_ts);
         let (cut, files, before) = (BTreeMap::new(), Vec::new(), 0);
         let sealed = Sealed { state, end: end.clone(), cut, kept, files, before };
         let placed = self.place_base(directory, &sealed);
-        placed.map(|()| Salvaged { end, config, knows_config, latest, remembered })
+        placed.map(|()| Salvaged { end, config, knows_config, latest, lost, remembered })
     }
 }
 
@@ -161,8 +165,39 @@ pub(in crate::store) struct Salvaged {
     pub(in crate::store) knows_config: bool,
     /// No line of it is later.
     pub(in crate::store) latest: Timestamp,
+    /// Which lines were not found, from this `seq` to that one.
+    pub(in crate::store) lost: Vec<(u64, u64)>,
     /// Up to this `seq` nothing is lost, whatever is damaged there.
     pub(in crate::store) remembered: u64,
+}
+
+/// Which lines were found, as the ranges of `seq` that they make, in the order in which they stood.
+#[derive(Default)]
+struct Found(Vec<(u64, u64)>);
+
+impl Found {
+    fn add(&mut self, seq: u64) {
+        match self.0.last_mut() {
+            Some((_, to)) if to.checked_add(1) == Some(seq) => *to = seq,
+            _ => self.0.push((seq, seq)),
+        }
+    }
+
+    /// Those above `first` and up to `last` that were not.
+    fn missing(mut self, first: u64, last: u64) -> Vec<(u64, u64)> {
+        self.0.sort_unstable();
+        let (mut missing, mut next) = (Vec::new(), first.saturating_add(1));
+        for (from, to) in self.0 {
+            if from > next {
+                missing.push((next, from - 1));
+            }
+            next = next.max(to.saturating_add(1));
+        }
+        if next <= last {
+            missing.push((next, last));
+        }
+        missing
+    }
 }
 
 /// Reads on from a place, past whatever doesn't hold; none where the place itself doesn't.

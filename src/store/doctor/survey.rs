@@ -66,6 +66,7 @@ impl Survey {
             let what = format!("the log is missing, and up to seq {} it was synced", mark.seq);
             check.fault(path, what);
             check.skipped = None;
+            survey.missing.push((1, mark.seq));
             survey.is_rolled_back = true;
         }
         survey
