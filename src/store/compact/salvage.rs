@@ -200,7 +200,7 @@ impl Found {
     }
 }
 
-/// Reads on from a place, past whatever doesn't hold; none where the place itself doesn't.
+/// Reads on from a place, past whatever doesn't hold; none where nothing shows that the log had come to it.
 fn go_on(
     directory: &dyn Handle,
     reading: Reading,
@@ -208,12 +208,23 @@ fn go_on(
     cursor: Cursor,
 ) -> io::Result<Option<NodeState>> {
     let files = open_files(directory, Some(&cursor))?;
-    if !still_holds(&files, &cursor)? {
+    if !still_holds(&files, &cursor)? && !had_come_to(&files, reading.mark, &state, &cursor) {
         return Ok(None);
     }
     let mut fold = Fold::behind(reading, state, cursor);
     take(&mut fold, &files)?;
     Ok(Some(fold.state))
+}
+
+/// Whether the segment behind the place, or the mark, says that the log had come to it, though it is there no more.
+fn had_come_to(files: &Files, mark: Option<&Mark>, state: &NodeState, cursor: &Cursor) -> bool {
+    let next = files.segments.get(&(cursor.segment + 1)).and_then(|next| next.header.as_ref());
+    let prev =
+        next.and_then(|next| next.prev.as_ref()).map(|prev| (prev.segment, prev.len, prev.seq));
+    let mark = mark.map(|mark| (mark.segment, mark.len, mark.seq));
+    prev.into_iter().chain(mark).any(|(segment, len, seq)| {
+        segment == cursor.segment && len >= cursor.offset && seq >= state.facts.last_seq
+    })
 }
 
 /// Reads all that is there. What the mark tells of behind that is a gap like any other.

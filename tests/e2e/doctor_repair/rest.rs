@@ -59,3 +59,52 @@ fn what_is_not_its_own_is_left_alone() {
     }
     assert!(!cache.join("state.ckpt").exists());
 }
+
+/// Once a repair made nothing of what the cache knew where the file was gone that it had read to.
+#[test]
+fn what_was_read_before_its_file_was_lost_is_not_lost() {
+    type Wound = fn(&Home);
+    let gone: Wound = |home| fs::remove_file(home.own_segment(1)).unwrap();
+    let zeroed: Wound = |home| {
+        let len = fs::metadata(home.own_segment(1)).unwrap().len() as usize;
+        fs::write(home.own_segment(1), vec![0; len]).unwrap();
+    };
+    for (wound, is_sealed) in [(gone, true), (zeroed, true), (zeroed, false)] {
+        let home = Home::new();
+        for text in ["one", "two", "three"] {
+            home.enqueue(text, "", "true");
+        }
+        // Whoever has read a little keeps it for the next once it is much, or once a worker ends.
+        home.drain("").ok();
+        assert!(home.local().join("cache/state.ckpt").exists());
+        let before = home.run("list --json").json();
+        if is_sealed {
+            home.ok("config set max_retries 7");
+        }
+        wound(&home);
+        let repair = home.repair();
+        assert_eq!(home.run("list --json").json(), before, "{repair}");
+        assert_eq!(home.examine().0, 0);
+        home.ok("enqueue true");
+    }
+}
+
+#[test]
+fn only_lines_that_are_not_there_are_told_as_lost() {
+    let home = Home::new();
+    for text in ["one", "two", "three"] {
+        home.enqueue(text, "", &format!("echo {text}"));
+    }
+    home.ok("config set max_retries 7");
+    // The line is longer by a byte, so what stands behind it is behind the end that the next segment tells of.
+    edit(&home.own_segment(1), |text| text.replace("echo two", "echo twoo"));
+    home.forget();
+    assert_eq!(home.repair()["lost"], json!([{ "from": 2, "to": 2 }]));
+    assert_eq!(home.ids_there(), ["one", "three"]);
+
+    let home = Home::new();
+    home.enqueue("one", "", "true");
+    home.enqueue("two", "", "true");
+    fs::remove_dir_all(home.own_log()).expect("a log");
+    assert_eq!(home.repair()["lost"], json!([{ "from": 1, "to": 2 }]));
+}
