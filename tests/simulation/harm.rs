@@ -37,14 +37,15 @@ pub struct Harm {
 }
 
 impl Harm {
-    /// Notes that harm was done to a log, of which the mark was this. What is being compacted has been read before. Gives
-    /// the lines that are lost.
+    /// Notes that harm was done to a log, of which the mark was this. What is being compacted has been read before,
+    /// and a doctor that has looked tells what it saw then. Gives the lines that are lost.
     pub fn note(
         &mut self,
         before: &Log,
         after: &Log,
         mark: Option<&Mark>,
         is_compacted: bool,
+        is_examined: bool,
     ) -> Vec<String> {
         self.done += 1;
         // What is hurt again is to be kept as it is now, and what is lost cannot be.
@@ -70,6 +71,7 @@ impl Harm {
             let is_marked =
                 |number| mark.is_some_and(|mark| (number, line.end) <= (mark.segment, mark.len));
             match line.file {
+                _ if is_examined => {}
                 SegmentName::Segment(_) if line.record.seq > 0 && is_sure => {
                     self.lost.insert(line.record.seq);
                 }

@@ -116,7 +116,12 @@ impl Ledger {
                 return Err(format!("acknowledged is present: the end of {id} is missing"));
             }
         }
-        let is_hurt = |ids: &Vec<JobId>| ids.iter().any(|id| self.harm.jobs.contains(id));
+        // Of a batch that nobody was told of, a repair keeps what the torn end of a damaged log has.
+        let is_told = |id: &JobId| self.wanted[id].acknowledged.is_some();
+        let is_hurt = |ids: &Vec<JobId>| {
+            ids.iter().any(|id| self.harm.jobs.contains(id))
+                || (self.harm.done > 0 && !ids.iter().any(is_told))
+        };
         for ids in self.batches.iter().filter(|ids| !is_hurt(ids)) {
             let is_present = |id: &JobId| node.job(id).is_some() || self.removed.contains(id);
             let present = ids.iter().filter(|id| is_present(id)).count();

@@ -20,6 +20,7 @@ fn restore(process: &Member) -> Result<(), Trouble> {
     let Some(node) = store.place().node() else { return Ok(()) };
     let (log, local) = (store.place().log_dir(node), store.place().local());
     let Some(mut inner) = process.turn() else { return Ok(()) };
+    let is_examined = rot::is_examined(&inner);
     let Inner { medium, files, ledger, .. } = &mut *inner;
     let Some(directory) = medium.at(&log) else { return Ok(()) };
     if files.is_any_locked(directory) {
@@ -44,7 +45,7 @@ fn restore(process: &Member) -> Result<(), Trouble> {
                 medium.put(directory, name, bytes);
             }
             let after = Log::of(medium, directory);
-            let lost = ledger.harm.note(&before, &after, mark.as_ref(), true);
+            let lost = ledger.harm.note(&before, &after, mark.as_ref(), true, is_examined);
             ledger.count("a log put back");
             inner.note(process.number, || format!("a log put back: {lost:#?}"), 5);
         }

@@ -41,6 +41,7 @@ fn hurt_some(
     log: &Path,
     local: &Path,
 ) -> Option<(&'static str, Vec<String>)> {
+    let is_examined = is_examined(inner);
     let Inner { medium, files, random, ledger, .. } = inner;
     let directory = medium.at(log)?;
     if files.is_any_locked(directory) {
@@ -77,7 +78,14 @@ fn hurt_some(
         _ => flip(medium, inode, random),
     };
     let after = Log::of(medium, directory);
-    Some((what, ledger.harm.note(&before, &after, mark.as_ref(), is_compacted)))
+    Some((what, ledger.harm.note(&before, &after, mark.as_ref(), is_compacted, is_examined)))
+}
+
+/// Whether a doctor is at work that may have looked before, and may die before it tells what it finds when it mends.
+pub fn is_examined(inner: &Inner<Ledger>) -> bool {
+    let weather = &inner.weather;
+    let trouble = weather.kill + weather.cut + weather.error + weather.fill + weather.sync_error;
+    trouble > 0 && inner.ledger.harm.doctors.iter().any(|doctor| inner.lives(*doctor))
 }
 
 /// The mark, beside the log in this machine's own directory.
