@@ -56,8 +56,9 @@ impl Harm {
             }
             (was_there, _) => was_there.is_none(),
         });
-        let (counted, held) = (before.counted(), after.held());
-        let lost: Vec<&Line> = counted.iter().filter(|line| !held.contains(&*line.text)).collect();
+        let (counted, left) = (before.counted(), after.counted());
+        let left: BTreeSet<&[u8]> = left.iter().map(|line| line.text.as_slice()).collect();
+        let lost: Vec<&Line> = counted.iter().filter(|line| !left.contains(&*line.text)).collect();
         for line in &lost {
             self.jobs.extend(line.record.event.job().cloned());
             if let Event::BatchCommitted(batch) = &line.record.event {

@@ -2,7 +2,7 @@
 //!
 //! Knows what headers and bases say of other files, and no state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use queuectl::domain::event::{Event, Record, Segment};
 use queuectl::store::segment::{self, Lines, SegmentName};
@@ -66,14 +66,6 @@ impl Log {
             }
         });
         sealed.collect()
-    }
-
-    /// Every line that holds, wherever it stands.
-    pub fn held(&self) -> BTreeSet<&[u8]> {
-        let held = self.files.values().flat_map(|(bytes, lines)| {
-            lines.good.iter().map(|line| text(bytes, line.start, line.end))
-        });
-        held.collect()
     }
 
     /// The lines that count: of the newest base, and of the segments above it, each up to where the next says that it
