@@ -113,9 +113,10 @@ impl Locked<'_> {
         let (mut records, mut bytes) = (Vec::with_capacity(events.len()), Vec::new());
         for event in events {
             seq += 1;
-            if ts == Timestamp::MAX {
-                let source =
-                    io::Error::other("the last line has the last moment that can be written");
+            if ts == Timestamp::MAX || seq > line::LARGEST {
+                let what = if ts == Timestamp::MAX { "moment" } else { "seq" };
+                let what = format!("the last line has the last {what} that can be written");
+                let source = io::Error::other(what);
                 let path = self.log.file(active.number);
                 return Err(StoreError::NotRecorded { action: "append to", path, source });
             }

@@ -13,7 +13,7 @@ use crate::domain::timestamp::Timestamp;
 pub const LONGEST: usize = 1 << 20;
 
 /// The largest `seq`, length and number of a segment: the last whole number that every reader of JSON has exactly.
-const LARGEST: u64 = 1 << 53;
+pub const LARGEST: u64 = 1 << 53;
 
 /// How a checksum begins, and how long it is to the end of the line without its newline.
 const CRC_KEY: &[u8] = b",\"crc\":\"";

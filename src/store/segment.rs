@@ -47,7 +47,8 @@ fn number(digits: &str) -> Option<u64> {
     let strict = (8..=18).contains(&digits.len())
         && digits.bytes().all(|b| b.is_ascii_digit())
         && (digits.len() == 8 || !digits.starts_with('0'));
-    strict.then(|| digits.parse().ok()).flatten().filter(|n| *n > 0)
+    // No higher number is read from a header.
+    strict.then(|| digits.parse().ok()).flatten().filter(|n| (1..line::LARGEST).contains(n))
 }
 
 /// A line that holds what it says, and where it stands.

@@ -2,19 +2,23 @@
 //!
 //! Reads as a compaction does, but goes on past damage. Knows nothing of what becomes of the damaged files.
 
+mod found;
+mod originals;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 
+use self::found::Found;
 use super::strange::Strange;
 use super::{Compactor, Sealed, names};
-use crate::domain::event::{Event, JobRecorded, Record, Segment, SegmentEnd};
+use crate::domain::event::{Event, JobRecorded, Record, SegmentEnd};
 use crate::domain::job::Claim;
 use crate::domain::state::NodeState;
 use crate::domain::timestamp::Timestamp;
 use crate::store::StoreError;
-use crate::store::base::{self, Base};
-use crate::store::disk::{Handle, Open};
+use crate::store::base;
+use crate::store::disk::Handle;
 use crate::store::files::{Files, OpenSegment, open_files, still_holds};
 use crate::store::mark::Mark;
 use crate::store::replay::{Cursor, Fold, Reading};
@@ -37,7 +41,7 @@ impl Compactor {
         live: &[Claim],
     ) -> Result<Salvaged, StoreError> {
         let all = names(directory).map_err(self.failed("list"))?;
-        let files = open(directory, &all).map_err(self.failed("read"))?;
+        let files = originals::open(directory, &self.node, &all).map_err(self.failed("read"))?;
         let path = self.path();
         let reading = Reading { path: &path, node: &self.node, mark, own: true, salvage: true };
         let (mut strange, latest) = (Strange::default(), Cell::new(Timestamp::MIN));
@@ -53,10 +57,14 @@ impl Compactor {
         let Fold { mut state, cursor, .. } = fold;
         strange.add_long(&state);
         let kept = strange.keep(&files, reading, None).map_err(self.failed("read"))?;
+        let read = files.segments.last_key_value();
         let newest = highest(&all).max(mark.map_or(0, |mark| mark.segment));
-        let header = files.segments.get(&newest).and_then(|open| open.header.as_ref());
-        let (mut remembered, mut knows_config) = (0, header.is_some());
-        if let Some((begun, cursor)) = begin {
+        let newest = newest.max(read.map_or(0, |(number, _)| *number));
+        let knows = |(number, open): (&u64, &OpenSegment)| {
+            open.header.is_some() && mark.is_none_or(|mark| mark.segment <= *number)
+        };
+        let (mut remembered, mut knows_config) = (0, read.is_some_and(knows));
+        if let Some((begun, cursor)) = begin.filter(|_| originals::is_in_place(&files)) {
             let (known, segment) = (begun.facts.last_seq, cursor.segment);
             let goes_on = go_on(directory, reading, begun, cursor).map_err(self.failed("read"))?;
             if let Some(whole) = goes_on {
@@ -80,7 +88,7 @@ impl Compactor {
         let staged = state.facts.open_batches.values().flatten().map(|job| job.seq);
         let places = state.jobs().map(|job| job.order).chain(staged);
         let known = ends.iter().map(|end| end.seq).chain(mark.map(|mark| mark.seq));
-        let seq = known.chain(places).max();
+        let seq = known.chain(places).chain([found.last()]).max();
         let ts = ends.iter().filter_map(|end| end.ts).max();
         state.facts.last_seq = state.facts.last_seq.max(seq.unwrap_or(0));
         state.facts.last_ts = state.facts.last_ts.max(ts.unwrap_or(Timestamp::MIN));
@@ -125,22 +133,13 @@ impl Compactor {
         if base::open_number(directory, names, base.last).map_err(failed)?.is_some() {
             return Ok(());
         }
-        let mut segments = BTreeMap::new();
-        for (name, parsed) in names {
-            if let SegmentName::Segment(number) = parsed
-                && *number <= base.last
-            {
-                let file = directory.open_in(name, Open::Read).map_err(failed)?;
-                let header = segment::read_header(file.as_ref()).map_err(failed)?;
-                let header = header.map(|(_, header)| header);
-                segments.insert(*number, OpenSegment { file, header });
-            }
-        }
+        let below =
+            originals::open_below(directory, &self.node, names, base.last).map_err(failed)?;
         let path = self.path();
         let reading =
             Reading { path: &path, node: &self.node, mark: None, own: true, salvage: true };
         let mut fold = Fold::new(reading);
-        fold.take(&Files { base: None, segments, is_all: true }).map_err(failed)?;
+        fold.take(&below).map_err(failed)?;
         let (seq, ts) = (state.facts.last_seq, state.facts.last_ts);
         for job in fold.state.jobs() {
             if state.job(job.id()).is_some() {
@@ -169,35 +168,6 @@ pub(in crate::store) struct Salvaged {
     pub(in crate::store) lost: Vec<(u64, u64)>,
     /// Up to this `seq` nothing is lost, whatever is damaged there.
     pub(in crate::store) remembered: u64,
-}
-
-/// Which lines were found, as the ranges of `seq` that they make, in the order in which they stood.
-#[derive(Default)]
-struct Found(Vec<(u64, u64)>);
-
-impl Found {
-    fn add(&mut self, seq: u64) {
-        match self.0.last_mut() {
-            Some((_, to)) if to.checked_add(1) == Some(seq) => *to = seq,
-            _ => self.0.push((seq, seq)),
-        }
-    }
-
-    /// Those above `first` and up to `last` that were not.
-    fn missing(mut self, first: u64, last: u64) -> Vec<(u64, u64)> {
-        self.0.sort_unstable();
-        let (mut missing, mut next) = (Vec::new(), first.saturating_add(1));
-        for (from, to) in self.0 {
-            if from > next {
-                missing.push((next, from - 1));
-            }
-            next = next.max(to.saturating_add(1));
-        }
-        if next <= last {
-            missing.push((next, last));
-        }
-        missing
-    }
 }
 
 /// Reads on from a place, past whatever doesn't hold; none where nothing shows that the log had come to it.
@@ -250,63 +220,6 @@ fn ends(files: &Files) -> Vec<SegmentEnd> {
     let base = files.base.as_ref().and_then(|base| base.header.end.clone());
     let headers = files.segments.values().filter_map(|open| open.header.as_ref());
     headers.filter_map(|header| header.prev.clone()).chain(base).collect()
-}
-
-/// Opens what there is to read: the newest whole base, or one that is not whole where it alone has what it stands for,
-/// and the segments above it.
-fn open(directory: &dyn Handle, names: &[(String, SegmentName)]) -> io::Result<Files> {
-    let parsed: Vec<SegmentName> = names.iter().map(|(_, name)| *name).collect();
-    let mut base = base::newest(directory, &parsed)?;
-    let first = base.as_ref().map_or(1, |base| base.last + 1);
-    let has = |number| parsed.contains(&SegmentName::Segment(number));
-    let broken = parsed.iter().filter_map(|name| match name {
-        SegmentName::Base(a, b) if *b >= first && !(first..=*b).all(has) => Some((*b, *a)),
-        _ => None,
-    });
-    let broken = broken.max();
-    let first = broken.map_or(first, |(last, _)| last + 1);
-    let mut segments = BTreeMap::new();
-    for name in &parsed {
-        if let SegmentName::Segment(number) = name
-            && *number >= first
-        {
-            let file = directory.open_in(&segment::file_name(*number), Open::Read)?;
-            let header = segment::read_header(file.as_ref())?.map(|(_, header)| header);
-            segments.insert(*number, OpenSegment { file, header });
-        }
-    }
-    if let Some((last, first)) = broken {
-        let file = directory.open_in(&segment::base_name(first, last), Open::Read)?;
-        let len = file.stat()?.len;
-        let header = segment::read_header(file.as_ref())?.map(|(_, header)| header);
-        let is_sound =
-            |header: &Segment| header.end.as_ref().is_some_and(|end| end.segment == last);
-        let header = header.filter(is_sound).unwrap_or_else(|| header_of(last, &segments));
-        base = Some(Base { last, header, file, len });
-    }
-    Ok(Files { base, segments, is_all: true })
-}
-
-/// A header for a base that has lost its own: it ends where the next segment says that it begins.
-fn header_of(last: u64, segments: &BTreeMap<u64, OpenSegment>) -> Segment {
-    let next = segments.get(&(last + 1)).and_then(|next| next.header.clone());
-    let prev = next.as_ref().and_then(|next| next.prev.clone());
-    let (segment, len, crc) = (last, 0, None);
-    let none = SegmentEnd { segment, len, seq: 0, ts: None, crc };
-    Segment {
-        v: segment::VERSION,
-        node: String::new(),
-        segment: last,
-        boot: String::new(),
-        why: String::new(),
-        prev: None,
-        carried: 0,
-        config: next.map(|next| next.config).unwrap_or_default(),
-        requires: Vec::new(),
-        end: Some(prev.unwrap_or(none)),
-        cut: BTreeMap::new(),
-        app: String::new(),
-    }
 }
 
 #[cfg(test)]

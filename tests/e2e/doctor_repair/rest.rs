@@ -108,3 +108,55 @@ fn only_lines_that_are_not_there_are_told_as_lost() {
     fs::remove_dir_all(home.own_log()).expect("a log");
     assert_eq!(home.repair()["lost"], json!([{ "from": 1, "to": 2 }]));
 }
+
+/// Once a repair went by names alone: what stood under another was taken for repeated, and a stray base for the newest.
+#[test]
+fn a_file_with_another_name_is_read_where_it_says_that_it_belongs() {
+    type Change = fn(&Home);
+    let swapped: Change = |home| {
+        let (one, other) = (home.own_segment(2), home.own_segment(3));
+        let between = one.with_extension("x");
+        fs::rename(&one, &between).unwrap();
+        fs::rename(&other, &one).unwrap();
+        fs::rename(&between, &other).unwrap();
+    };
+    let renamed: Change = |home| {
+        fs::rename(home.own_segment(2), home.own_log().join("00000007.jsonl")).unwrap();
+    };
+    let doubled: Change = |home| {
+        fs::copy(home.own_segment(1), home.own_log().join("00000005.jsonl")).unwrap();
+    };
+    let stray: Change = |home| {
+        home.ok("compact");
+        fs::write(home.own_log().join("00000007-00000009.base.jsonl"), "").unwrap();
+    };
+    let out_of_reach: Change = |home| {
+        edit(&home.own_segment(1), |text| text.replace("echo 1", "echo one"));
+        fs::write(home.own_log().join("999999999999999999.jsonl"), "").unwrap();
+    };
+    for (what, change, lost) in [
+        ("swapped", swapped, 0),
+        ("renamed", renamed, 0),
+        ("doubled", doubled, 0),
+        ("a stray base", stray, 0),
+        ("a number that no header can have", out_of_reach, 1),
+    ] {
+        let home = Home::new();
+        for n in 1..=6 {
+            home.enqueue(&format!("job{n}"), "", &format!("echo {n}"));
+            if n % 2 == 0 {
+                home.ok(&format!("config set max_retries {n}"));
+            }
+        }
+        change(&home);
+        home.forget();
+        let repair = home.repair();
+        assert_eq!(home.ids_there().len(), 6 - lost, "{what}: {repair}");
+        assert_eq!(repair["lost"].as_array().map_or(0, Vec::len), lost, "{what}: {repair}");
+        for n in 7..=12 {
+            home.enqueue(&format!("job{n}"), "", "true");
+        }
+        assert_eq!(home.ids_there().len(), 12 - lost, "{what}");
+        assert_eq!(home.examine().0, 0, "{what}");
+    }
+}
