@@ -73,15 +73,7 @@ impl Compactor {
             }
         }
         self.add_left_over(directory, &all, &files, &mut state)?;
-        let runs = |claim: &&Claim| {
-            !state.jobs().any(|job| job.runs.iter().any(|run| run.claim == **claim))
-        };
-        if let Some(claim) = live.iter().find(runs) {
-            let what = format!(
-                "the log has lost the start of a run that goes on, {claim}: wait for its end"
-            );
-            return Err(StoreError::InUse(what));
-        }
+        see_that_no_start_is_lost(&state, live)?;
         let last = newest + 1;
         let ends = ends(&files);
         // A base that has lost its header says only by its jobs how many lines it stands for.
@@ -151,6 +143,18 @@ impl Compactor {
         }
         (state.facts.last_seq, state.facts.last_ts) = (seq, ts);
         Ok(())
+    }
+}
+
+/// A job of which something runs must not be begun again beside that.
+fn see_that_no_start_is_lost(state: &NodeState, live: &[Claim]) -> Result<(), StoreError> {
+    let is_known =
+        |claim: &Claim| state.jobs().any(|job| job.runs.iter().any(|run| run.claim == *claim));
+    match live.iter().find(|claim| !is_known(claim)) {
+        None => Ok(()),
+        Some(claim) => Err(StoreError::InUse(format!(
+            "the log has lost the start of a run that goes on, {claim}: wait for its end"
+        ))),
     }
 }
 
