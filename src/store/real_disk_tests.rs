@@ -4,7 +4,11 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use super::*;
+use crate::domain::event::{BatchCommitted, Event};
+use crate::domain::timestamp::Timestamp;
 use crate::store::disk::NoFile;
+use crate::store::line;
+use crate::store::segment::is_stored;
 
 fn directory() -> (tempfile::TempDir, Box<dyn Handle>) {
     let place = tempfile::tempdir().unwrap();
@@ -59,6 +63,26 @@ fn what_is_stored_is_read_past_memory() {
     assert_eq!(file.read_stable(&mut found, 9_990).unwrap(), 10);
     assert_eq!(file.read_stable(&mut found, 10_000).unwrap(), 0);
     assert_eq!(file.read_stable(&mut found, 20_000).unwrap(), 0);
+}
+
+/// What a failed sync dropped may be gone from memory too, and then both have the same nothing.
+#[test]
+fn what_is_no_line_is_not_stored_as_one() {
+    let (_place, directory) = directory();
+    let file = directory.open_in("log", Open::CreateNew).unwrap();
+    let event = Event::BatchCommitted(BatchCommitted { batch: "b".into(), count: 1 });
+    let line = line::encode(1, Timestamp::MIN, Timestamp::MIN, &event);
+    file.append(&line.repeat(2)).unwrap();
+    file.sync_data().unwrap();
+    let (one, two) = (line.len() as u64, 2 * line.len() as u64);
+    assert!(is_stored(file.as_ref(), 0, two).unwrap());
+    assert!(is_stored(file.as_ref(), one, two).unwrap());
+    assert!(!is_stored(file.as_ref(), 0, two - 1).unwrap(), "half a line");
+    assert!(!is_stored(file.as_ref(), 0, two + 1).unwrap(), "less than there should be");
+    file.append(&vec![0; line.len()]).unwrap();
+    file.sync_data().unwrap();
+    assert!(!is_stored(file.as_ref(), 0, 3 * one).unwrap());
+    assert!(!is_stored(file.as_ref(), two, 3 * one).unwrap());
 }
 
 #[test]

@@ -152,7 +152,8 @@ pub fn read_range(file: &dyn Handle, start: u64, end: u64) -> io::Result<Vec<u8>
     Ok(bytes)
 }
 
-/// Whether stable storage has what memory has, from `start` to `end`.
+/// Whether stable storage has what memory has, from `start` to `end`, and that is lines: what a failed sync has dropped
+/// may be gone from memory too by now.
 pub fn is_stored(file: &dyn Handle, start: u64, end: u64) -> io::Result<bool> {
     let seen = read_range(file, start, end)?;
     let mut stored = vec![0; seen.len()];
@@ -163,7 +164,10 @@ pub fn is_stored(file: &dyn Handle, start: u64, end: u64) -> io::Result<bool> {
             count => at += count,
         }
     }
-    Ok(seen == stored)
+    let is_line =
+        |line: &[u8]| line.strip_suffix(b"\n").is_some_and(|line| line::verify(line).is_some());
+    let is_whole = start + stored.len() as u64 == end;
+    Ok(is_whole && seen == stored && stored.split_inclusive(|byte| *byte == b'\n').all(is_line))
 }
 
 /// Reads the header of a segment; none where its first line is not a whole one of this kind.
