@@ -50,7 +50,22 @@ impl Compactor {
             }
         }
         let failed = StoreError::io("sync the copies in", archive);
-        there.sync_all().map_err(failed)
+        there.sync_all().map_err(failed)?;
+        self.sync_above(archive)
+    }
+
+    /// Brings the names that lead to the copies to stable storage. Whoever made the directories may have died, or failed,
+    /// before they were.
+    fn sync_above(&self, archive: &Path) -> Result<(), StoreError> {
+        let absolute = std::path::absolute(archive).map_err(StoreError::io("find", archive))?;
+        for above in absolute.ancestors() {
+            match small_file::sync_directory(self.disk.as_ref(), above) {
+                // What may not be listed was made by somebody else.
+                Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => break,
+                synced => synced.map_err(NodeError::from)?,
+            }
+        }
+        Ok(())
     }
 
     /// Opens the directory of this node's copies in the archive, making it where it is missing.
