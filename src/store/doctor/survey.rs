@@ -271,7 +271,7 @@ impl<'a> Walk<'a> {
             next.and_then(|next| next.as_ref()?.prev.as_ref()).map_or(u64::MAX, |prev| prev.len);
         if len < mark.len {
             let what = format!("{} bytes of it were synced, and {len} are there", mark.len);
-            match next {
+            match segments.range(mark.segment + 1..).next() {
                 None => self.roll_back(&file, what),
                 // An older log would not go on behind it.
                 Some(_) => self.marks.fault(&file, what),

@@ -160,3 +160,29 @@ fn a_file_with_another_name_is_read_where_it_says_that_it_belongs() {
         assert_eq!(home.examine().0, 0, "{what}");
     }
 }
+
+/// Once the doctor took it for an older log, and its repair found that it wasn't, for ever.
+#[test]
+fn a_file_that_was_cut_is_damage_where_the_log_goes_on_behind_it() {
+    for is_next_there in [true, false] {
+        let home = Home::new();
+        for text in ["one", "two"] {
+            home.enqueue(text, "", "true");
+        }
+        let mark = fs::read(home.local().join("mark")).expect("a mark");
+        home.ok("config set max_retries 7");
+        home.ok("config set max_retries 8");
+        // The mark may lag behind, but never so far that it knows nothing of what was told.
+        fs::write(home.local().join("mark"), mark).expect("a mark");
+        let bytes = fs::read(home.own_segment(1)).expect("a segment");
+        fs::write(home.own_segment(1), &bytes[..bytes.len() - 10]).expect("a segment");
+        if !is_next_there {
+            fs::remove_file(home.own_segment(2)).expect("a segment");
+        }
+        home.forget();
+        let repair = home.repair();
+        assert!(repair["steps"].as_array().expect("steps").contains(&json!("rebuild")), "{repair}");
+        assert_eq!(home.ids_there(), ["one"]);
+        assert_eq!(home.examine().0, 0);
+    }
+}
