@@ -331,6 +331,28 @@ pub fn is_run_locked(
     Ok(false)
 }
 
+/// Every file of a run that is among the outputs.
+pub fn run_files(disk: &dyn Disk, output_dir: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let mut files = Vec::new();
+    for shard in inside(disk, output_dir)? {
+        files.extend(inside(disk, &shard)?);
+    }
+    Ok(files)
+}
+
+/// What is in a directory, where it is one.
+fn inside(disk: &dyn Disk, path: &Path) -> Result<Vec<PathBuf>, FileError> {
+    match disk.open(path, Open::Directory).and_then(|opened| opened.names()) {
+        Ok(names) => Ok(names.into_iter().map(|name| path.join(name)).collect()),
+        Err(error)
+            if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) =>
+        {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(FileError::when("list", path)(error)),
+    }
+}
+
 /// Whether somebody holds the lock of a file; none where there is no such file.
 ///
 /// The probe holds the lock, shared, for a moment: who then fails to take it exclusively must try again.

@@ -4,6 +4,8 @@
 //! A damaged log goes on from a base of every line that holds. A crash at any step leaves it as damaged as before or
 //! mended, and a second repair finishes. Knows no process and no terminal.
 
+mod unseen;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use super::replay::{Cursor, View};
 use super::rotate::{Reason, Rotation};
 use super::segment::SegmentName;
 use super::small_file::{self, FileError};
-use super::{Store, StoreError, base, checkpoint, note_damage};
+use super::{Store, StoreError, base, checkpoint, note_damage, takeover};
 use crate::domain::job::Claim;
 use crate::domain::state::NodeState;
 
@@ -216,6 +218,11 @@ impl Store {
         if !damage.map_err(StoreError::io("read", &path))? {
             return Ok(None);
         }
+        let left = takeover::left_of(&locked, &locked.log.node);
+        let left = left.map_err(StoreError::io("read", &path))?;
+        let before = begin.as_ref().map(|(state, _)| state);
+        let unseen = unseen::runs(self.disk.as_ref(), &self.place, &left, before)?;
+        let live = &[live, &unseen].concat();
         if self.degraded().is_none() {
             // From here on nothing is removed that a base stands for, until it is in quarantine.
             note_damage(self.disk.as_ref(), &self.place, "a repair was begun and did not end");

@@ -16,7 +16,7 @@ use super::node::{NodeError, Place};
 use super::presence::{self, Liveness};
 use super::replay::{self, Damage, Reading, View};
 use super::rotate::{Reason, Rotation};
-use super::small_file::{self, FileError};
+use super::small_file;
 use super::{Store, line, mark, segment};
 use crate::domain::event::Event;
 use crate::domain::state::NodeState;
@@ -222,32 +222,18 @@ impl Scene<'_> {
                 return Err(StoreError::InUse(format!("worker {worker} lives")));
             }
         }
-        let output = self.old.output_dir();
-        for shard in self.names(&output)? {
-            let shard = output.join(shard);
-            for name in self.names(&shard)? {
-                let path = shard.join(name);
-                if presence::probe_lock(disk, &path).map_err(NodeError::from)? == Some(true) {
-                    let what = format!("a job still runs that has {}", path.display());
-                    return Err(StoreError::InUse(what));
-                }
+        for path in presence::run_files(disk, &self.old.output_dir()).map_err(NodeError::from)? {
+            if presence::probe_lock(disk, &path).map_err(NodeError::from)? == Some(true) {
+                let what = format!("a job still runs that has {}", path.display());
+                return Err(StoreError::InUse(what));
             }
         }
         Ok(())
     }
-
-    fn names(&self, path: &Path) -> Result<Vec<String>, NodeError> {
-        let names = self.disk.open(path, Open::Directory).and_then(|opened| opened.names());
-        match names {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(Vec::new()),
-            names => Ok(names.map_err(FileError::when("list", path))?),
-        }
-    }
 }
 
 /// What every line that holds of a log adds up to, in whatever order they stand by now.
-fn left_of(locked: &Locked, node: &str) -> io::Result<NodeState> {
+pub(super) fn left_of(locked: &Locked, node: &str) -> io::Result<NodeState> {
     let path = locked.log.path.as_path();
     let reading = Reading { path, node, mark: None, own: true, salvage: true };
     let mut view = View::default();

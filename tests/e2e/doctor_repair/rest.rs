@@ -186,3 +186,36 @@ fn a_file_that_was_cut_is_damage_where_the_log_goes_on_behind_it() {
         assert_eq!(home.examine().0, 0);
     }
 }
+
+/// One that had shed its environment was not seen once, and its job was run beside it.
+#[test]
+fn a_run_whose_start_is_lost_is_waited_for_whatever_it_carries() {
+    for (before, is_read) in [("", false), ("exec env -i ", false), ("exec env -i ", true)] {
+        let home = Home::new();
+        let go = home.join("go").display().to_string();
+        let script = format!("echo begun >> begun; until test -e {go}; do sleep 0.02; done");
+        home.enqueue("slow", "", &format!("{before}sh -c '{script}'"));
+        let _worker = home.worker_up("");
+        home.wait_for_lines("begun", 1);
+        let claimed = |line: &&str| line.contains("\"claimed\"") && line.contains("\"slow\"");
+        if is_read {
+            home.enqueue("quick", "", "true");
+            home.run("worker start --max-jobs 1").ok();
+            assert!(home.local().join("cache/state.ckpt").exists());
+        }
+        edit(&home.own_segment(1), |text| {
+            let line = text.lines().find(claimed).expect("a claim");
+            text.replace(line, &line.replace("claimed", "clAimed"))
+        });
+        let log = tree(&home.queue().join("log"));
+        let done = home.run("doctor --repair --yes");
+        if is_read {
+            // What was read before has the start, so nothing of the run is lost.
+            assert_eq!((done.code, home.state("slow").as_str()), (0, "processing"), "{done:?}");
+        } else {
+            assert!(done.stderr.contains("the start of a run that goes on"), "{done:?}");
+            assert_eq!(tree(&home.queue().join("log")), log, "{before}");
+        }
+        home.write("go", "");
+    }
+}
