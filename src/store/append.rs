@@ -365,5 +365,10 @@ pub fn degraded_note(disk: &dyn Disk, local: &std::path::Path) -> Option<String>
     if let Some(no_file) = file.stat().ok()?.no_file() {
         return Some(format!("{}: {no_file}", local.join("degraded").display()));
     }
-    Some(String::from_utf8_lossy(&bytes).trim().to_owned())
+    let note = String::from_utf8_lossy(&bytes);
+    Some(match note.trim() {
+        // A full disk takes the file and not what it was to say.
+        "" => "damage, and there was no room to note which".to_owned(),
+        note => note.to_owned(),
+    })
 }

@@ -39,8 +39,11 @@ impl Failing {
 
     /// Nothing can be appended once it is broken.
     pub(crate) fn once(is_broken: Arc<AtomicBool>) -> Self {
-        let fails =
-            move |call: &str| call.starts_with("append ") && is_broken.load(Ordering::SeqCst);
+        Self::where_it(move |call| call.starts_with("append ") && is_broken.load(Ordering::SeqCst))
+    }
+
+    /// Some calls fail, whenever they are made.
+    pub(crate) fn where_it(fails: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         Failing { fails: Arc::new(fails), calls: Arc::default() }
     }
 

@@ -223,17 +223,13 @@ impl Store {
         let before = begin.as_ref().map(|(state, _)| state);
         let unseen = unseen::runs(self.disk.as_ref(), &self.place, &left, before)?;
         let live = &[live, &unseen].concat();
-        if self.degraded().is_none() {
-            // From here on nothing is removed that a base stands for, until it is in quarantine.
-            note_damage(self.disk.as_ref(), &self.place, "a repair was begun and did not end");
-        }
         let (directory, mark) = (locked.directory.as_ref(), mark.as_ref());
         // Lines that must stay as they stand may be among the damaged ones; then only what holds is left.
         let salvage = |begin| compactor.salvage(directory, mark, begin, live);
-        let salvaged = match begin.map(|begin| salvage(Some(begin))) {
-            Some(Ok(salvaged)) => salvaged,
-            Some(Err(_)) | None => salvage(None)?,
-        };
+        let salvaged = self.noted(directory, || match begin.map(|begin| salvage(Some(begin))) {
+            Some(Ok(salvaged)) => Ok(salvaged),
+            Some(Err(_)) | None => salvage(None),
+        })?;
         if !salvaged.knows_config {
             let what = "where the newest segment began is lost: settings may be older than what was last set";
             self.notices.push(format!("{what}; see queuectl config list"));
@@ -249,6 +245,26 @@ impl Store {
             done.push(format!("up to seq {remembered} it is as it was read before the damage"));
         }
         Ok(Some(Mended { done, lost, remembered }))
+    }
+
+    /// Does something that ends with a base, under a note: nothing is removed that the base stands for, until it is in
+    /// quarantine. Where it comes to no base, nothing was done, and the note goes unless it stood there before.
+    fn noted<T>(
+        &self,
+        directory: &dyn Handle,
+        work: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.degraded().is_some() {
+            return work();
+        }
+        let before = count_bases(directory);
+        note_damage(self.disk.as_ref(), &self.place, "a repair was begun and did not end");
+        work().inspect_err(|_| {
+            if before.is_some() && before == count_bases(directory) {
+                // Where it can't go, it says what is true.
+                let _ = unlink(self.disk.as_ref(), &self.place.local().join("degraded"));
+            }
+        })
     }
 
     /// Files of the own log that are of no use there: copies; bases that are not whole beside one that is, or beside what
@@ -397,6 +413,12 @@ impl Store {
         let source = io::Error::other("a compaction is running; try again");
         StoreError::Io { action: "lock", path, source }
     }
+}
+
+/// How many bases have their name; none where that can't be seen.
+fn count_bases(directory: &dyn Handle) -> Option<usize> {
+    let is_base = |name: &String| matches!(SegmentName::parse(name), Some(SegmentName::Base(..)));
+    Some(directory.names().ok()?.iter().filter(|name| is_base(name)).count())
 }
 
 fn unlink(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {

@@ -282,6 +282,45 @@ fn writers_are_not_let_in_again_while_the_log_is_damaged() {
     assert!(store.degraded().is_some());
 }
 
+/// Refused, or without room for its base, it once left a note that kept everybody from writing.
+#[test]
+fn a_repair_that_comes_to_no_base_leaves_no_note_of_its_own() {
+    type Fails = fn(&str) -> bool;
+    let unseen = [Claim::new("desk.2abcdefg", 1)];
+    let cases: [(Fails, &[Claim], bool); 4] = [
+        (|_| false, &unseen, false),
+        (|call| call.starts_with("append ."), &[], false),
+        // The base has its name by then.
+        (|call| call == "sync desk", &[], true),
+        // Also where nothing can be written into the note.
+        (|call| call == "write degraded" || call.starts_with("append ."), &[], false),
+    ];
+    for (index, (fails, live, is_noted)) in cases.into_iter().enumerate() {
+        for before in [None, Some("somebody met something"), Some("")] {
+            let place = place();
+            write_three(&mut open(place.path()));
+            let mut store = open_on(Arc::new(Failing::where_it(fails)), place.path());
+            let note = store.place().local().join("degraded");
+            replace(&log(place.path()).join("00000002.jsonl"), "\"2a\"", "\"2x\"");
+            if let Some(text) = before {
+                fs::write(&note, text).unwrap();
+            }
+            let files = files(place.path());
+            store.rebuild(live).unwrap_err();
+            let text = fs::read_to_string(&note).ok();
+            if is_noted && before.is_none() {
+                assert_eq!(text.as_deref(), Some("a repair was begun and did not end\n"));
+            } else {
+                assert_eq!(text.as_deref(), before, "{index}");
+            }
+            if !is_noted {
+                assert!(self::files(place.path()) == files, "{index}: the log is another");
+            }
+            assert!(store.degraded().is_none_or(|what| !what.is_empty()), "{index}: {before:?}");
+        }
+    }
+}
+
 /// Seen between the base of a repair and the segment behind it, or before a file was put back. A running worker went on to
 /// believe it, and noted it of a log that was whole again.
 #[test]
