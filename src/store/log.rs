@@ -272,6 +272,9 @@ impl Locked<'_> {
         if header.node != self.log.node {
             return Err(self.rolled_back(format!("segment {number} is of node {}", header.node)));
         }
+        if let Some(what) = segment::misplaced(number, &header) {
+            return Err(StoreError::Damaged(Damage { file: path, what }));
+        }
         self.log.active = Some(Active {
             number,
             seq: header.prev.as_ref().map_or(0, |prev| prev.seq),

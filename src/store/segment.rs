@@ -190,6 +190,18 @@ pub fn read_header(file: &dyn Handle) -> io::Result<Option<(Placed, Segment)>> {
     }
 }
 
+/// How the header is not the one of segment `number`, where it is another's. No reader would find what is written there.
+pub(super) fn misplaced(number: u64, header: &Segment) -> Option<String> {
+    if header.segment != number {
+        return Some(format!("its header is of segment {}", header.segment));
+    }
+    let before = header.prev.as_ref().map_or(0, |prev| prev.segment);
+    (before != number - 1).then(|| match before {
+        0 => "its header says nothing of the segment before it".to_owned(),
+        before => format!("its header says that it follows segment {before}"),
+    })
+}
+
 /// Reads the last line of a file of `len` bytes; none where the file does not end with a whole line that holds.
 pub fn read_last(file: &dyn Handle, len: u64) -> io::Result<Option<Placed>> {
     let mut want = 1024;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::clock::Clock;
+use super::doctor::Condition;
 use super::ids::Ids;
 use super::machine::Environment;
 use super::real_disk::RealDisk;
@@ -196,6 +197,50 @@ fn damage_before_the_mark_stops_every_writer_and_no_reader() {
     assert!(matches!(cancel(&mut store), Err(StoreError::Damaged(_))));
     assert!(matches!(enqueue(&mut queue.open(), &["d"]), Err(StoreError::Degraded(_))));
     assert_eq!(queue.open().read().unwrap().state.jobs().len(), 2);
+}
+
+/// What was written there was acknowledged, and read by nobody.
+#[test]
+fn nobody_writes_on_a_segment_that_is_in_the_place_of_another() {
+    type Deed = (&'static str, fn(&Queue));
+    let scenes: [Deed; 3] = [
+        ("a copy", |queue| {
+            std::fs::copy(queue.log(1), queue.log(4)).unwrap();
+        }),
+        ("a gap", |queue| std::fs::rename(queue.log(3), queue.log(4)).unwrap()),
+        ("another before it", |queue| {
+            let text = std::fs::read_to_string(queue.log(3)).unwrap();
+            let (header, rest) = text.split_once(",\"crc\"").unwrap();
+            let header = header.replace("\"prev\":{\"segment\":2", "\"prev\":{\"segment\":1");
+            let crc = crc32c::crc32c(header.as_bytes());
+            let rest = rest.split_once('\n').unwrap().1;
+            let text = format!("{header},\"crc\":\"{crc:08x}\"}}\n{rest}");
+            std::fs::write(queue.log(3), text).unwrap();
+        }),
+    ];
+    for (case, hurt) in scenes {
+        let queue = Queue::new();
+        for (id, value) in [("a", "7"), ("b", "8")] {
+            let mut store = queue.open();
+            enqueue(&mut store, &[id]).unwrap();
+            let set = ConfigSet { key: "max_lost".into(), value: value.into() };
+            let set = vec![Event::ConfigSet(set)];
+            store.configure(|config| (config.with("max_lost", value), set.clone())).unwrap();
+        }
+        enqueue(&mut queue.open(), &["c"]).unwrap();
+        hurt(&queue);
+        let unread = queue.open().enqueue(Enqueue {
+            specs: vec![job("d")],
+            has_chosen_ids: false,
+            on_conflict: OnConflict::Fail,
+        });
+        assert!(matches!(unread, Err(StoreError::Damaged(_))), "{case}: {unread:?}");
+        let refused = enqueue(&mut queue.open(), &["e"]);
+        assert!(matches!(refused, Err(StoreError::Degraded(_))), "{case}: {refused:?}");
+        assert!(!queue.open().read().unwrap().damage.is_empty(), "{case}");
+        let report = queue.open().examine(&mut |_| ()).unwrap();
+        assert!(!report.is_ok() && report.condition != Condition::Whole, "{case}");
+    }
 }
 
 /// Once a checkpoint was written while a batch was half read, its first ids were given again.
