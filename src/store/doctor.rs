@@ -284,13 +284,14 @@ impl Store {
         node: &str,
         mark: Option<super::mark::Mark>,
     ) -> io::Result<Survey> {
+        let own = self.place.node() == Some(node);
         for _ in 0..RELISTINGS {
-            match Survey::take(self.disk.as_ref(), path, node, mark.clone()) {
+            match Survey::take(self.disk.as_ref(), path, node, own, mark.clone()) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => return other,
             }
         }
-        Survey::take(self.disk.as_ref(), path, node, mark)
+        Survey::take(self.disk.as_ref(), path, node, own, mark)
     }
 }
 

@@ -95,6 +95,7 @@ impl NodeError {
         match self {
             NodeError::OthersCanWrite(_) => Some("chmod o-w the directory, or use another one"),
             NodeError::NotYours { .. } => Some("run as its owner, or use another directory"),
+            NodeError::ReadOnly { why, .. } if why == GARBLED => Some(UNGARBLE),
             NodeError::ReadOnly { .. } => Some("use a newer queuectl; reading works"),
             NodeError::Damaged { .. } => {
                 Some("move the file away; the next write begins a new node, and its jobs stay")
@@ -123,6 +124,13 @@ pub enum Warning {
         kind: &'static str,
     },
 }
+
+/// Why a directory must not be written to whose `FORMAT` says nothing.
+pub(super) const GARBLED: &str = "its FORMAT cannot be read";
+
+/// The way out of that.
+pub(super) const UNGARBLE: &str =
+    "if no newer queuectl was used here, move FORMAT away, and the next write makes it anew";
 
 /// What `FORMAT` says.
 #[derive(Debug, Deserialize)]
@@ -413,7 +421,7 @@ fn unwritable(disk: &dyn Disk, root: &Path) -> Result<Option<String>, FileError>
         return Ok(None);
     };
     let Ok(format) = serde_json::from_slice::<Format>(&content) else {
-        return Ok(Some("its FORMAT cannot be read".to_owned()));
+        return Ok(Some(GARBLED.to_owned()));
     };
     if format.format > layout::FORMAT_KNOWN {
         return Ok(Some(format!(

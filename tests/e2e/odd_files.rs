@@ -173,3 +173,82 @@ fn a_link_to_a_sealed_segment_is_as_good_as_the_segment() {
     assert_eq!(home.ok("list --ids"), "one\ntwo\n");
     home.ok("doctor");
 }
+
+/// Who writes follows no link, so all that it leads to goes on in a file of the log's own.
+#[test]
+fn a_link_in_the_place_of_the_segment_that_is_written_to_is_damage_that_costs_nothing() {
+    let home = queue(false);
+    let (path, other) = (home.segments()[1].clone(), home.join("other"));
+    fs::rename(&path, &other).unwrap();
+    symlink(&other, &path).unwrap();
+    for _ in 0..2 {
+        assert_named(&home, &path, "a link that is not followed");
+        home.fails("enqueue true", 3);
+    }
+    let kept = fs::read(&other).unwrap();
+    home.ok("doctor --repair --yes");
+    home.ok("doctor");
+    home.ok("enqueue --id three true");
+    assert_eq!(home.ok("list --ids"), "one\ntwo\nthree\n");
+    assert_eq!(fs::read(&other).unwrap(), kept, "it is another's");
+    // Another machine's log is read, whatever way it came here.
+    assert_eq!(home.run_as("other", "enqueue --id four true").code, 0);
+    let log = home.queue().join("log/other");
+    fs::rename(log.join("00000001.jsonl"), &other).unwrap();
+    symlink(&other, log.join("00000001.jsonl")).unwrap();
+    let report = home.ok("doctor");
+    assert!(!report.contains("link"), "{report}");
+}
+
+/// A name under which a file is begun has room for nothing else, and a repair removes no directory.
+#[test]
+fn a_directory_under_the_name_of_a_half_made_file_is_named() {
+    let home = queue(false);
+    let log = home.segments()[0].parent().unwrap().to_owned();
+    for name in [".00000003.jsonl.tmp", ".00000001-00000002.base.jsonl.tmp"] {
+        let path = log.join(name);
+        fs::create_dir_all(path.join("kept")).unwrap();
+        home.fails("compact", 74);
+        assert_named(&home, &path, "it is a directory");
+        home.fails("doctor --repair --yes", 3);
+        fs::remove_dir_all(&path).unwrap();
+    }
+    home.ok("compact");
+    home.ok("doctor");
+}
+
+#[test]
+fn what_is_no_directory_beside_the_log_is_named() {
+    for kind in ["pipe", "nowhere", "socket", "device"] {
+        for name in ["run", "output", "cache", "quarantine"] {
+            let home = queue(false);
+            let path = home.local().join(name);
+            if path.exists() {
+                fs::remove_dir_all(&path).unwrap();
+            }
+            put(kind, &path);
+            assert_named(&home, &path, "it is no directory");
+            fs::remove_file(&path).unwrap();
+            home.ok("doctor");
+            home.drain("");
+        }
+    }
+}
+
+#[test]
+fn what_is_to_be_done_about_a_garbled_format_is_said() {
+    for text in ["", "rubbish"] {
+        let home = queue(false);
+        let path = home.queue().join("FORMAT");
+        fs::write(&path, text).unwrap();
+        for (verb, code) in [("enqueue true", 1), ("doctor --json", 3)] {
+            let said = home.run(verb);
+            assert_eq!(said.code, code, "{}", said.stderr);
+            let told = said.stdout + &said.stderr;
+            assert!(told.contains("move FORMAT away"), "{told}");
+        }
+        fs::remove_file(&path).unwrap();
+        home.ok("enqueue true");
+        home.ok("doctor");
+    }
+}

@@ -7,11 +7,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::{Check, counted, names};
-use crate::store::disk::{Disk, NoFile, Open};
+use crate::store::disk::{Disk, NoFile, Open, is_no_directory};
 use crate::store::layout;
 use crate::store::replay::View;
 use crate::store::segment::SegmentName;
 use crate::store::{Store, checkpoint};
+
+/// What is a directory of this machine's own, once there is anything in it.
+const DIRECTORIES: [&str; 4] = ["cache", "output", "quarantine", "run"];
 
 /// Whether a temporary file is one that this program begins: by the name that it was to have.
 fn is_ours(name: &str) -> bool {
@@ -26,7 +29,8 @@ fn is_ours(name: &str) -> bool {
 }
 
 impl Store {
-    /// Whether what is written again and again is a file: anything else can neither be written nor replaced.
+    /// Whether what is written again and again is a file, and what it is in a directory: anything else can neither be
+    /// written nor replaced.
     pub(super) fn check_files(&self) -> Check {
         let mut check = Check::new("files");
         let local = self.place.local();
@@ -38,6 +42,17 @@ impl Store {
             if let Some(no_file) = opened.err().as_ref().and_then(NoFile::of) {
                 check.fault(&path, no_file.to_string());
             }
+        }
+        let inside = names(self.disk.as_ref(), &local).unwrap_or_default();
+        for name in inside.iter().filter(|name| DIRECTORIES.contains(&name.as_str())) {
+            let path = local.join(name);
+            let opened = self.disk.open(&path, Open::Directory);
+            if opened.as_ref().is_err_and(is_no_directory) {
+                check.fault(&path, "it is no directory, and no link that leads to one");
+            }
+        }
+        for path in self.begun().filter(|path| self.is_directory(path)) {
+            check.fault(&path, "it is a directory, and a file is to be begun under this name");
         }
         check.hint = (!check.found.is_empty())
             .then_some("move away what is named; the next write makes anew what it needs");
@@ -61,6 +76,15 @@ impl Store {
 
     /// Temporary files of this machine.
     pub(in crate::store) fn temporary_files(&self) -> Vec<PathBuf> {
+        self.begun().filter(|path| !self.is_directory(path)).collect()
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        self.disk.open(path, Open::Directory).is_ok()
+    }
+
+    /// Whatever stands under a name under which this machine begins a file.
+    fn begun(&self) -> impl Iterator<Item = PathBuf> {
         let place = &self.place;
         let mut directories =
             vec![place.root().to_owned(), place.local(), place.run_dir(), place.cache_dir()];
@@ -71,7 +95,7 @@ impl Store {
             let mine = inside.into_iter().filter(|name| name.ends_with(".tmp") && is_ours(name));
             found.extend(mine.map(|name| directory.join(name)));
         }
-        found
+        found.into_iter()
     }
 
     /// Looks for copies that sync tools and editors make, which are read by nobody.

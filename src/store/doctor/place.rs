@@ -8,7 +8,7 @@ use super::{Check, names};
 use crate::store::Store;
 use crate::store::disk::FileSystem;
 use crate::store::layout;
-use crate::store::node::{Identity, NodeError};
+use crate::store::node::{GARBLED, Identity, NodeError, UNGARBLE};
 use crate::store::small_file;
 
 /// Less free space than this is told of, in bytes.
@@ -29,9 +29,10 @@ impl Store {
         match self.place.read_only() {
             Some(why) => {
                 check.fault(&path, why);
-                check.hint = Some(
-                    "use a newer queuectl, or put the file back: {\"format\":1,\"requires\":[]}",
-                );
+                check.hint = Some(match why {
+                    GARBLED => UNGARBLE,
+                    _ => "use a newer queuectl",
+                });
             }
             None => check.summary = format!("{}", layout::FORMAT_KNOWN),
         }

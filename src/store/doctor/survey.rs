@@ -37,13 +37,14 @@ impl Survey {
         Survey { checks, missing: Vec::new(), is_torn: false, is_rolled_back: false }
     }
 
-    /// Reads the log of a node.
+    /// Reads the log of a node, `own` where it is this machine's.
     ///
     /// Errors: where a file that is there can't be read; `NotFound` where one went away meanwhile.
     pub(super) fn take(
         disk: &dyn Disk,
         path: &Path,
         node: &str,
+        own: bool,
         mark: Option<Mark>,
     ) -> io::Result<Survey> {
         let directory = match disk.open(path, Open::Directory) {
@@ -52,7 +53,7 @@ impl Survey {
             }
             other => other?,
         };
-        let mut walk = Walk::new(directory.as_ref(), path, node, mark);
+        let mut walk = Walk { own, ..Walk::new(directory.as_ref(), path, node, mark) };
         walk.files()?;
         Ok(walk.end())
     }
@@ -94,6 +95,8 @@ struct Walk<'a> {
     directory: &'a dyn Handle,
     path: &'a Path,
     node: &'a str,
+    /// Whether it is written here.
+    own: bool,
     mark: Option<Mark>,
     lines: Check,
     sequence: Check,
@@ -120,6 +123,7 @@ impl<'a> Walk<'a> {
             directory,
             path,
             node,
+            own: false,
             mark,
             lines: Check::new("lines"),
             sequence: Check::new("sequence"),

@@ -6,6 +6,7 @@ use std::io;
 
 use super::Walk;
 use crate::domain::event::{Event, SegmentEnd};
+use crate::store::disk::{NoFile, Open};
 use crate::store::segment::{self, Lines, Placed};
 
 impl Walk<'_> {
@@ -30,7 +31,12 @@ impl Walk<'_> {
         };
         match file.stat()?.no_file() {
             Some(no_file) => self.headers.fault(&self.file(number), no_file.to_string()),
-            None => self.take_header(number, &lines),
+            None => {
+                self.take_header(number, &lines);
+                if self.own && next.is_none() {
+                    self.see_that_it_can_be_written(number);
+                }
+            }
         }
         let stop = self.take_bad(number, &bytes, &lines, limit, next.is_some());
         // Lines of another node are none of this log.
@@ -62,6 +68,14 @@ impl Walk<'_> {
             self.skip_to(number, end.seq);
         }
         Ok(())
+    }
+
+    /// Sees that the last segment is one for writers too, who follow no link.
+    fn see_that_it_can_be_written(&mut self, number: u64) {
+        let opened = self.directory.open_in(&segment::file_name(number), Open::Append);
+        if let Some(no_file) = opened.err().as_ref().and_then(NoFile::of) {
+            self.headers.fault(&self.file(number), no_file.to_string());
+        }
     }
 
     /// Looks at the first line of a segment.
