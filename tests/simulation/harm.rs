@@ -105,9 +105,10 @@ impl Harm {
         self.is_unmended() || (self.done > 0 && since <= self.mended.0)
     }
 
-    /// Notes that somebody who wanted to write has noted the damage.
-    pub fn degrade(&mut self) {
-        self.lost.append(&mut self.unsure);
+    /// Notes that somebody who wanted to write has noted the damage, beside a mark that `lasts` or doesn't.
+    pub fn degrade(&mut self, lasts: bool) {
+        let unsure = std::mem::take(&mut self.unsure);
+        self.lost.extend(unsure.into_iter().filter(|_| lasts));
     }
 
     /// Notes that all is mended that was done up to the `done`th time.

@@ -92,7 +92,8 @@ pub fn report(process: &Member, trouble: &Trouble) {
     }
     let mut inner = process.machine.lock();
     if !inner.medium.synced("degraded").is_empty() {
-        inner.ledger.harm.degrade();
+        let lasts = !inner.medium.has_failed("mark");
+        inner.ledger.harm.degrade(lasts);
     }
     inner.note(process.number, || format!("gives up: {trouble}"), 0);
     inner.ledger.count("trouble");

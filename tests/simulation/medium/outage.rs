@@ -53,6 +53,12 @@ impl Medium {
         synced
     }
 
+    /// Whether a file of this name ever failed to be synced, so that no later sync says much.
+    pub fn has_failed(&self, name: &str) -> bool {
+        let mut named = self.stable_names.values().flatten().filter(|(other, _)| *other == name);
+        named.any(|(_, inode)| self.nodes[inode].errors > 0)
+    }
+
     /// Remembers the pages of a file that is gone.
     pub(super) fn free(&mut self, content: &Content) {
         if let Content::File(pages) = content {
