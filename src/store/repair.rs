@@ -179,6 +179,11 @@ impl Store {
         })
     }
 
+    /// Whether the note of damage that a writer met is of a repair that goes on, or gone by now.
+    pub fn is_being_repaired(&self) -> bool {
+        self.is_held(&self.place.local().join("compact.lock")) || self.degraded().is_none()
+    }
+
     /// Does something while nobody else repairs or compacts.
     fn alone<T: Default>(
         &mut self,

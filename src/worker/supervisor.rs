@@ -166,6 +166,7 @@ impl<'a> Supervisor<'a> {
                     self.want(&error);
                     UNTOLD
                 }
+                Err(WorkerError::Store(error)) if self.is_in_repair(&error) => UNTOLD,
                 Err(error) => {
                     self.fail(error);
                     continue;
@@ -248,6 +249,11 @@ impl<'a> Supervisor<'a> {
             self.reporter.notice(&Notice::Other(format!("{error}; trying again")));
         }
         self.starved_until = Some(Instant::now() + STARVED);
+    }
+
+    /// Whether a repair is all that is in the way, behind which it goes on.
+    fn is_in_repair(&self, error: &StoreError) -> bool {
+        matches!(error, StoreError::Degraded(_)) && self.store.is_being_repaired()
     }
 
     fn fail(&mut self, error: WorkerError) {

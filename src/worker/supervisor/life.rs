@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustix::system::uname;
 
-use super::{Scope, Setting, Stop, Supervisor, Worked};
+use super::{Scope, Setting, Stop, Supervisor, UNTOLD, Worked};
 use crate::domain::config::Config;
 use crate::domain::event::{Event, WorkerStarted, WorkerStopped};
 use crate::domain::job::Spec;
@@ -97,7 +97,12 @@ impl<'a> Supervisor<'a> {
         }
         let worker = self.identity.worker.clone();
         let stopped = WorkerStopped { worker, died: false };
-        self.commit(vec![Event::WorkerStopped(stopped)])?;
+        while let Err(error) = self.commit(vec![Event::WorkerStopped(stopped.clone())]) {
+            if !self.is_in_repair(&error) {
+                return Err(error.into());
+            }
+            std::thread::sleep(UNTOLD);
+        }
         self.store.write_checkpoint();
         let (runs, signal) = (self.runs_ended, self.stop.signal);
         let displaced = self.is_displaced.then(|| self.identity.worker.clone());

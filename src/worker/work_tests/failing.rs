@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use super::{Queue, Told, drain};
+use super::{Queue, Told, drain, wait_until};
 use crate::domain::decide::Outcome;
 use crate::domain::job::{JobState, RunResult};
 use crate::domain::policy::RetryPolicy;
+use crate::store::StoreError;
+use crate::store::disk::{Disk, Lock, Open};
 use crate::store::failing_disk::Failing;
+use crate::store::real_disk::RealDisk;
 use crate::worker::committer::{Batch, Wanted, commit};
 use crate::worker::reporter::Notice;
 use crate::worker::{WorkerError, WorkerOptions, work};
@@ -47,6 +51,47 @@ fn a_worker_whose_log_cannot_be_written_lets_its_jobs_finish_and_says_so() {
     assert!(queue.states().iter().all(|(_, state)| *state == JobState::Completed));
     assert_eq!(queue.job("short").lost, 1);
     assert_eq!(queue.workers(), 0);
+}
+
+/// It once gave up on the note of a repair that ended well a moment later.
+#[test]
+fn a_worker_waits_for_a_repair_that_goes_on_and_ends_on_damage() {
+    // Met with an outcome to be written, and with its own end.
+    for (follows, goes_on) in [(true, true), (false, true), (true, false)] {
+        let queue = Queue::new();
+        let mut jobs =
+            vec![queue.spec("first", "touch one; while test ! -e go; do sleep 0.01; done")];
+        jobs.extend(follows.then(|| queue.spec("second", "touch two")));
+        queue.enqueue(jobs);
+        let mut store = queue.open();
+        let local = store.place().local();
+        let options = WorkerOptions { max_jobs: (!follows).then_some(1), ..drain(1) };
+        let worker = thread::spawn(move || {
+            let mut told = Told::default();
+            (work(&mut store, options, &mut told), told)
+        });
+        queue.wait_for("one");
+        let lock = RealDisk.open(&local, Open::Directory).unwrap();
+        let lock = lock.open_in("compact.lock", Open::ReadWrite).unwrap();
+        assert!(!goes_on || lock.try_lock(Lock::Exclusive).unwrap());
+        std::fs::write(local.join("degraded"), "a repair was begun\n").unwrap();
+        std::fs::write(queue.path("go"), "").unwrap();
+        if goes_on {
+            let then = Instant::now() + Duration::from_millis(300);
+            wait_until("a while", || Instant::now() > then);
+            assert!(!worker.is_finished() && !queue.path("two").exists());
+            std::fs::remove_file(local.join("degraded")).unwrap();
+            lock.unlock().unwrap();
+        }
+        let (result, told) = worker.join().unwrap();
+        if goes_on {
+            assert_eq!(result.unwrap().runs, 1 + u64::from(follows), "{:?}", told.notices);
+            assert_eq!(queue.workers(), 0);
+        } else {
+            let is_degraded = matches!(result, Err(WorkerError::Store(StoreError::Degraded(_))));
+            assert!(is_degraded && !queue.path("two").exists(), "{result:?}");
+        }
+    }
 }
 
 /// Where nobody can say whether an end is stored, it is written again; the second changes nothing but the count of what

@@ -219,3 +219,24 @@ fn a_run_whose_start_is_lost_is_waited_for_whatever_it_carries() {
         home.write("go", "");
     }
 }
+
+/// Its end could not be written, and it went as one that died.
+#[test]
+fn a_worker_that_is_stopped_while_a_repair_goes_on_ends_behind_it() {
+    let home = worked();
+    let mut worker = home.worker_up("");
+    let lock = fs::File::create(home.local().join("compact.lock")).expect("a lock");
+    lock.lock().expect("nobody else has it");
+    let note = home.write("queue/note", "a repair was begun\n");
+    fs::rename(note, home.local().join("degraded")).expect("a note");
+    worker.signal(rustix::process::Signal::TERM);
+    let then = std::time::Instant::now() + std::time::Duration::from_millis(300);
+    wait_until("a while", || std::time::Instant::now() > then);
+    assert!(!worker.is_over(), "{}", worker.stderr());
+    fs::remove_file(home.local().join("degraded")).expect("a note");
+    drop(lock);
+    let ended = worker.end();
+    assert!([0, 143].contains(&ended.code), "{ended:?}");
+    assert_eq!(home.examine().0, 0);
+    assert_eq!(home.events("worker_stopped").len(), 2);
+}
