@@ -144,6 +144,25 @@ fn a_full_disk_takes_nothing_back_and_promises_nothing() {
 }
 
 #[test]
+fn a_disk_that_was_made_read_only_is_a_fault_where_a_log_is_written() {
+    let home = Home::new();
+    let script = r#"
+        q enqueue --id one true
+        mount -o remount,ro $QUEUECTL_DIR
+        q enqueue true 2> enqueue || echo "code $?" >> enqueue
+        q doctor --json > doctor || echo "code $?" >> doctor
+        q list --ids
+    "#;
+    let test = "a_disk_that_was_made_read_only_is_a_fault_where_a_log_is_written";
+    let Some(done) = on_a_small_disk(test, &home, "1200k", script) else { return };
+    assert_eq!((done.code, &*done.stdout), (0, "one\none\n"), "{}", done.stderr);
+    assert!(home.read("enqueue").ends_with("code 74\n"), "{}", home.read("enqueue"));
+    let doctor = home.read("doctor");
+    assert!(doctor.contains("nothing can be written here: Read-only file system"), "{doctor}");
+    assert!(doctor.ends_with("code 3\n"), "{doctor}");
+}
+
+#[test]
 fn a_worker_is_stopped_on_a_full_disk() {
     let home = Home::new();
     let script = r#"

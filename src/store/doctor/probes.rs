@@ -1,7 +1,8 @@
 //! What the kernel and the disk really do: a wake-up that is waited for, syncs that are timed.
 //!
-//! Each probe makes one file below `local/` and removes it; where that can't be done it is left out.
+//! Each probe makes one file below `local/` and removes it; where there is no place for it yet, it is left out.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -51,7 +52,7 @@ impl Store {
             }
         };
         let begun = Instant::now();
-        let Some(probe) = Probe::begin(directory) else {
+        let Ok(probe) = Probe::begin(directory) else {
             check.skipped = Some("nothing can be written there".to_owned());
             return check;
         };
@@ -71,10 +72,22 @@ impl Store {
     /// How long a small append takes to reach stable storage.
     pub(super) fn check_sync(&self) -> Check {
         let mut check = Check::new("sync");
-        let probe = self.probe_place().and_then(|(path, place)| Some((path, Probe::begin(place)?)));
-        let Some((path, probe)) = probe else {
+        let Some((path, directory)) = self.probe_place() else {
             check.skipped = Some("nothing can be written there".to_owned());
             return check;
+        };
+        let probe = match Probe::begin(directory) {
+            Ok(probe) => probe,
+            Err(error) => {
+                // Who only may not write is not the one who does.
+                match error.kind() {
+                    io::ErrorKind::ReadOnlyFilesystem => {
+                        check.fault(&path, format!("nothing can be written here: {error}"));
+                    }
+                    _ => check.skipped = Some("nothing can be written there".to_owned()),
+                }
+                return check;
+            }
         };
         let mut times = Vec::with_capacity(SYNCS);
         for _ in 0..SYNCS {
@@ -115,16 +128,16 @@ struct Probe {
 }
 
 impl Probe {
-    fn begin(directory: Box<dyn Handle>) -> Option<Probe> {
-        let inode = directory.stat().ok()?.inode;
+    fn begin(directory: Box<dyn Handle>) -> io::Result<Probe> {
+        let inode = directory.stat()?.inode;
         // Two doctors at once each have their own.
         let name = format!(".probe.{}.{inode}.tmp", rustix::process::getpid().as_raw_nonzero());
         let _ = directory.unlink(&name);
-        let file = directory.open_in(&name, Open::CreateNew).ok()?;
-        Some(Probe { directory, name, file })
+        let file = directory.open_in(&name, Open::CreateNew)?;
+        Ok(Probe { directory, name, file })
     }
 
-    fn append_and_sync(&self) -> std::io::Result<()> {
+    fn append_and_sync(&self) -> io::Result<()> {
         crate::store::disk::append_all(self.file.as_ref(), &[b'.'; 200])?;
         self.file.sync_data()
     }
