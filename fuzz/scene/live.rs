@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 use queuectl::domain::decide::{self, OnConflict};
 use queuectl::domain::event::{Event, SegmentEnd, WorkerStopped};
 use queuectl::domain::job::{Claim, Job, JobId, Spec};
+use queuectl::domain::state::NodeState;
+use queuectl::store::checkpoint;
+use queuectl::store::disk::{Disk as _, Open};
 use queuectl::store::doctor::Condition;
 use queuectl::store::presence::notes::RunStart;
 use queuectl::store::presence::{self, Liveness};
@@ -32,8 +35,10 @@ impl Queue {
         let _ = store.read();
         // A node that took over may have purged since what the old log still has.
         let is_same = store.place().node() == Some(NODE);
+        let remembered = remembered(&store);
         drop(store);
-        let had = if is_same && self.is_honest() { self.kept() } else { BTreeSet::new() };
+        let is_checked = is_same && self.is_honest();
+        let had = if is_checked { self.kept(remembered.as_ref()) } else { BTreeSet::new() };
         for _ in 0..REPAIRS {
             match self.mend() {
                 Ok(false) => {}
@@ -131,14 +136,19 @@ impl Queue {
         Ok(())
     }
 
-    /// The jobs that the log has, read without a checkpoint, but for those that a line purges that may not count yet.
-    fn kept(&self) -> BTreeSet<JobId> {
+    /// The jobs that the log has, read without a checkpoint, but for those that a line purges that may not count yet,
+    /// and those of another log in the place of the one that is remembered.
+    fn kept(&self, remembered: Option<&NodeState>) -> BTreeSet<JobId> {
         let mut view = View::default();
         let logs = self.root().join("log");
         let read = view.refresh(&RealDisk, &logs, Some(NODE), None);
         let own = read.ok().and_then(|()| view.state.node(NODE));
-        let jobs = own.into_iter().flat_map(|own| own.jobs()).map(|job| job.id().clone());
-        let mut kept: BTreeSet<JobId> = jobs.collect();
+        let is_of_it = |job: &&Job| {
+            remembered
+                .is_none_or(|was| job.order > was.facts.last_seq || was.job(job.id()).is_some())
+        };
+        let jobs = own.into_iter().flat_map(|own| own.jobs()).filter(is_of_it);
+        let mut kept: BTreeSet<JobId> = jobs.map(|job| job.id().clone()).collect();
         for (_, bytes) in files(&self.log()) {
             for placed in segment::cut(&bytes, 0).good {
                 if let Event::Purged(purged) = placed.record.event {
@@ -196,4 +206,11 @@ impl Queue {
         }
         is_honest && bases < 2
     }
+}
+
+/// The own log as it was when the checkpoint was written.
+fn remembered(store: &Store) -> Option<NodeState> {
+    let cache = RealDisk.open(&store.place().cache_dir(), Open::Directory).ok()?;
+    let view = checkpoint::open(cache.as_ref(), Some(NODE), store.boot())?.load()?;
+    view.state.node(NODE).cloned()
 }
