@@ -372,3 +372,7 @@ pub fn degraded_note(disk: &dyn Disk, local: &std::path::Path) -> Option<String>
         note => note.to_owned(),
     })
 }
+
+#[cfg(test)]
+#[path = "append_tests.rs"]
+mod tests;

@@ -288,3 +288,97 @@ fn facts(facts: &Facts, kept: &Kept, ts: Timestamp) -> Vec<(Timestamp, Event)> {
     events.extend(abandoned.map(|batch| (ts, Event::BatchAbandoned(BatchAbandoned { batch }))));
     events
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Record;
+    use crate::domain::job::Spec;
+    use crate::store::disk::{Disk as _, append_all};
+    use crate::store::real_disk::RealDisk;
+
+    const TS: Timestamp = Timestamp::MIN;
+
+    /// A node with one job a command.
+    fn state(commands: &[String]) -> NodeState {
+        let mut state = NodeState::default();
+        for (number, command) in (1..).zip(commands) {
+            let spec = Spec::shell(JobId::new(&format!("job-{number}")).unwrap(), command, 3);
+            let event = Event::Enqueued(Box::new(spec));
+            let ts = Timestamp::from_micros(i64::try_from(number).unwrap());
+            state.apply(&Record { seq: number, ts, wall: None, event }).unwrap();
+        }
+        state
+    }
+
+    fn end() -> SegmentEnd {
+        SegmentEnd { segment: 3, len: 700, seq: 9, ts: Some(TS), crc: Some("0011aabb".into()) }
+    }
+
+    /// The lines of a base, and the jobs that it leaves out.
+    fn lines(commands: &[String]) -> (Vec<Vec<u8>>, Vec<JobId>) {
+        let (state, kept, end) = (state(commands), Kept::default(), end());
+        let (cut, node, boot, now) = (BTreeMap::new(), "desk", "boot-1", TS);
+        let content = Content { state: &state, end, cut, kept: &kept, node, boot, now };
+        let mut lines = Vec::new();
+        let left_out = write(&content, |line| {
+            lines.push(line.to_vec());
+            Ok(())
+        })
+        .unwrap();
+        (lines, left_out)
+    }
+
+    fn put(directory: &dyn Handle, name: &str, lines: &[Vec<u8>]) {
+        let file = directory.open_in(name, Open::CreateNew).unwrap();
+        append_all(file.as_ref(), &lines.concat()).unwrap();
+    }
+
+    fn scene() -> (tempfile::TempDir, Box<dyn Handle>) {
+        let directory = tempfile::tempdir().unwrap();
+        let handle = RealDisk.open(directory.path(), Open::Directory).unwrap();
+        (directory, handle)
+    }
+
+    #[test]
+    fn it_stands_for_a_log_up_to_one_place() {
+        let (_directory, handle) = scene();
+        put(handle.as_ref(), &segment::base_name(1, 3), &lines(&[]).0);
+        let base = open(handle.as_ref(), 1, 3).unwrap().unwrap();
+        let at = |segment, offset, crc: &Crc| base.ends_at(&Cursor { segment, offset, crc: *crc });
+        assert!(at(3, 700, b"0011aabb"));
+        assert!(!at(2, 700, b"0011aabb") && !at(3, 699, b"0011aabb") && !at(3, 700, b"0011aabc"));
+    }
+
+    #[test]
+    fn one_is_found_by_the_segment_that_it_ends_with() {
+        let (_directory, handle) = scene();
+        put(handle.as_ref(), &segment::base_name(1, 3), &lines(&[]).0);
+        let names = [(1, 3), (1, 2)]
+            .map(|(first, last)| (segment::base_name(first, last), SegmentName::Base(first, last)));
+        let last = |number| open_number(handle.as_ref(), &names[..1], number).unwrap();
+        assert_eq!(last(3).map(|base| base.last), Some(3));
+        assert!(last(2).is_none());
+    }
+
+    /// More than is read at a time.
+    #[test]
+    fn a_long_one_is_read_as_it_was_written() {
+        let (_directory, handle) = scene();
+        let (lines, left_out) = lines(&vec!["x".repeat(1_000_000); 9]);
+        assert!(left_out.is_empty() && lines.iter().map(Vec::len).sum::<usize>() as u64 > CHUNK);
+        put(handle.as_ref(), &segment::base_name(1, 3), &lines);
+        let base = open(handle.as_ref(), 1, 3).unwrap().unwrap();
+        let mut read = Vec::new();
+        base.read(|_, bytes| read.push(bytes.to_vec())).unwrap();
+        assert!(read == lines);
+    }
+
+    #[test]
+    fn a_job_of_the_longest_line_is_in_it_and_one_of_a_longer_is_left_out() {
+        let frame = lines(&["x".to_owned()]).0[1].len() - 1;
+        let (of, most) = (|len| lines(&["x".repeat(len)]), line::LONGEST - frame);
+        assert_eq!((of(most).0[1].len(), of(most).1.len()), (line::LONGEST, 0));
+        assert_eq!(of(most + 1).1, [JobId::new("job-1").unwrap()]);
+    }
+}

@@ -245,6 +245,128 @@ fn id_blocks(node: &NodeState) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::{Event, Record};
+    use crate::domain::job::Spec;
+    use crate::domain::timestamp::Timestamp;
+    use crate::store::disk::Disk as _;
+    use crate::store::real_disk::RealDisk;
+
+    /// A checkpoint of a node with jobs of these numbers, in a directory of its own.
+    fn written(numbers: std::ops::Range<u32>) -> (tempfile::TempDir, Box<dyn Handle>) {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = RealDisk.open(directory.path(), Open::Directory).unwrap();
+        let mut state = NodeState::default();
+        for number in numbers {
+            let spec = Spec::shell(id(number), "true", 3);
+            let (seq, ts) = (u64::from(number) + 1, Timestamp::from_micros(i64::from(number)));
+            let event = Event::Enqueued(Box::new(spec));
+            state.apply(&Record { seq, ts, wall: None, event }).unwrap();
+        }
+        let mut view = View::default();
+        view.state.nodes.insert("desk".into(), state);
+        write(cache.as_ref(), &view, Some("desk"), "boot-1", None, "x", u64::MAX).unwrap();
+        (directory, cache)
+    }
+
+    fn id(number: u32) -> JobId {
+        JobId::new(&format!("job-{number}")).unwrap()
+    }
+
+    #[test]
+    fn every_id_is_found_and_no_other_whatever_the_number_of_blocks() {
+        let per_block = u32::try_from(IDS).unwrap();
+        for count in [0, 1, 2, per_block, per_block + 1, 7 * per_block + 5] {
+            let (_directory, cache) = written(0..count);
+            let checkpoint = open(cache.as_ref(), Some("desk"), "boot-1").unwrap();
+            assert_eq!(checkpoint.header.blocks, u64::from(count.div_ceil(per_block)));
+            for number in 0..count {
+                assert_eq!(checkpoint.may_have(&id(number)), Some(true), "{number} of {count}");
+            }
+            for number in count..count + 200 {
+                assert_eq!(checkpoint.may_have(&id(number)), Some(false), "{number} of {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_not_as_it_was_written_says_nothing() {
+        let (directory, cache) = written(0..3);
+        let path = directory.path().join(NAME);
+        let bytes = std::fs::read(&path).unwrap();
+        let look = || open(cache.as_ref(), Some("desk"), "boot-1").unwrap().may_have(&id(1));
+        assert_eq!(look(), Some(true));
+        for spoilt in
+            [&bytes[..2 * BLOCK - 1], &[&bytes[..BLOCK + 9], &[1], &bytes[BLOCK + 10..]].concat()]
+        {
+            std::fs::write(&path, spoilt).unwrap();
+            assert_eq!(look(), None);
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_is_of_one_version_boot_and_node_and_whole() {
+        let (directory, cache) = written(0..3);
+        let opened = |own, boot| open(cache.as_ref(), own, boot).is_some();
+        assert!(opened(Some("desk"), "boot-1"));
+        for (own, boot) in [(Some("desk"), "boot-2"), (Some("nas"), "boot-1"), (None, "boot-1")] {
+            assert!(!opened(own, boot), "{own:?} {boot}");
+        }
+        let path = directory.path().join(NAME);
+        let bytes = std::fs::read(&path).unwrap();
+        let load =
+            || open(cache.as_ref(), Some("desk"), "boot-1").and_then(|it| it.load()).is_some();
+        assert!(load());
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(!load(), "cut");
+        let mut flipped = bytes.clone();
+        flipped[2 * BLOCK + 3] ^= 1;
+        std::fs::write(&path, flipped).unwrap();
+        assert!(!load(), "flipped");
+        // Another version says so in its header, whose checksum holds.
+        let len = u32::from_le_bytes(*bytes[8..].first_chunk::<4>().unwrap()) as usize;
+        let mut header: Header = bitcode::decode(&bytes[16..16 + len]).unwrap();
+        assert!(header.app.starts_with("queuectl ") && header.app.ends_with(&format!(" {FORM}")));
+        header.app = header.app.replace(" form ", " from ");
+        let header = bitcode::encode(&header);
+        let mut other = bytes;
+        other[12..16].copy_from_slice(&crc32c::crc32c(&header).to_le_bytes());
+        other[16..16 + len].copy_from_slice(&header);
+        std::fs::write(&path, other).unwrap();
+        assert!(!opened(Some("desk"), "boot-1"), "another version");
+    }
+
+    #[test]
+    fn no_more_is_written_than_there_is_room_for_and_a_header_has_its_page() {
+        let (directory, cache) = written(0..3);
+        let path = directory.path().join(NAME);
+        let len = std::fs::metadata(&path).unwrap().len();
+        let view = open(cache.as_ref(), Some("desk"), "boot-1").unwrap().load().unwrap();
+        let again = |room| write(cache.as_ref(), &view, Some("desk"), "boot-1", None, "x", room);
+        assert_eq!(again(len).unwrap(), len);
+        assert_eq!(again(len - 1).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        // Whoever has read so many logs that their places fill the page, reads them again.
+        let with_boot = |boot: &str| {
+            write(cache.as_ref(), &view, Some("desk"), boot, None, "x", u64::MAX).unwrap()
+        };
+        let header_of = |boot: &str| {
+            with_boot(boot);
+            let bytes = std::fs::read(&path).unwrap();
+            16 + u32::from_le_bytes(*bytes[8..].first_chunk::<4>().unwrap()) as usize
+        };
+        let free = BLOCK - header_of(&"b".repeat(2000));
+        assert_eq!(header_of(&"b".repeat(2000 + free)), BLOCK);
+        assert_eq!(with_boot(&"b".repeat(2001 + free)), 0);
+    }
+
+    #[test]
+    fn its_names_are_told_from_others() {
+        for name in ["state.ckpt", ".state.ckpt.7.tmp"] {
+            assert!(is_own(name), "{name}");
+        }
+        for name in ["", "state", "state.ckpt.old", "xstate.ckpt", ".other"] {
+            assert!(!is_own(name), "{name}");
+        }
+    }
 
     #[test]
     fn a_block_that_no_file_can_have_is_none() {

@@ -1,4 +1,4 @@
-//! The real disk, of which changes fail: as for a process that is ended in the midst of something, or as on one that
+//! The real disk, of which changes and looks at names fail: as for a process that is ended in the midst of something, or as on one that
 //! breaks.
 //!
 //! What was done before stays done, synced or not; what a power cut leaves of it is for the simulated disk.
@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::disk::{Disk, FileSystem, Handle, Lock, Open, Stat};
 use super::real_disk::RealDisk;
 
-/// A disk on which some of what changes it fails.
+/// A disk on which some calls fail.
 #[derive(Clone)]
 pub(crate) struct Failing {
     /// Whether a call fails, of those that are made in order.
@@ -29,12 +29,13 @@ struct Held {
 }
 
 impl Failing {
-    /// Everything fails from the n-th call on, as for a process that is gone by then.
+    /// Everything fails from the n-th change on, as for a process that is gone by then.
     pub(crate) fn after(calls: usize) -> Self {
         let left = AtomicUsize::new(calls);
         let less = |left: usize| left.checked_sub(1);
         let is_over = move || left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_err();
-        Failing { fails: Arc::new(move |_| is_over()), calls: Arc::default() }
+        let is_look = |call: &str| call.starts_with("look at ") || call.starts_with("open ");
+        Failing { fails: Arc::new(move |call| !is_look(call) && is_over()), calls: Arc::default() }
     }
 
     /// Nothing can be appended once it is broken.
@@ -53,6 +54,13 @@ impl Failing {
         }
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
         change()
+    }
+
+    fn look<T>(&self, call: String, look: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if (self.fails)(&call) {
+            return Err(io::Error::other("the disk fails"));
+        }
+        look()
     }
 
     fn held(&self, inner: Box<dyn Handle>, name: &str) -> Box<dyn Handle> {
@@ -112,10 +120,11 @@ impl Handle for Held {
         self.inner.unlock()
     }
     fn open_in(&self, name: &str, how: Open) -> io::Result<Box<dyn Handle>> {
-        Ok(self.disk.held(self.inner.open_in(name, how)?, name))
+        let inner = self.disk.look(format!("open {name}"), || self.inner.open_in(name, how))?;
+        Ok(self.disk.held(inner, name))
     }
     fn stat_in(&self, name: &str) -> io::Result<Stat> {
-        self.inner.stat_in(name)
+        self.disk.look(format!("look at {name}"), || self.inner.stat_in(name))
     }
     fn names(&self) -> io::Result<Vec<String>> {
         self.inner.names()

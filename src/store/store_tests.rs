@@ -12,7 +12,7 @@ use super::machine::Environment;
 use super::real_disk::RealDisk;
 use super::*;
 use crate::domain::decide::{self, OnConflict};
-use crate::domain::event::{BatchCommitted, ConfigSet};
+use crate::domain::event::{BatchCommitted, ConfigSet, QueuePaused};
 use crate::domain::job::{JobId, JobState, Spec};
 
 pub(super) struct Queue {
@@ -339,6 +339,20 @@ fn news_is_told_by_looking() {
     assert!(!reader.has_news());
     enqueue(&mut queue.open_in_boot("boot-2"), &["c"]).unwrap();
     assert!(reader.has_news());
+}
+
+#[test]
+fn what_was_written_here_counts_as_news_like_what_was_read() {
+    let queue = Queue::new();
+    enqueue(&mut queue.open(), &["a"]).unwrap();
+    let (mut writer, mut reader) = (queue.open(), queue.open());
+    let (wrote, read) = (writer.read().unwrap().news, reader.read().unwrap().news);
+    let (end, pause) =
+        (std::fs::metadata(queue.log(1)).unwrap().len(), QueuePaused { queue: None, until: None });
+    writer.transact(|_, _| Ok((vec![Event::QueuePaused(pause.clone())], ()))).unwrap();
+    let step = std::fs::metadata(queue.log(1)).unwrap().len() - end;
+    assert_eq!(reader.read().unwrap().news, read + step);
+    assert_eq!(writer.read().unwrap().news, wrote + step);
 }
 
 /// A checkpoint that was written while a batch was not whole yet once knew nothing of its ids, and what was enqueued
