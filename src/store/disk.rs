@@ -247,3 +247,7 @@ pub fn append_all(file: &dyn Handle, bytes: &[u8]) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+pub(crate) mod tests;

@@ -204,6 +204,8 @@ pub(super) fn misplaced(number: u64, header: &Segment) -> Option<String> {
 
 /// Reads the last line of a file of `len` bytes; none where the file does not end with a whole line that holds.
 pub fn read_last(file: &dyn Handle, len: u64) -> io::Result<Option<Placed>> {
+    // Before the longest line stands the newline of another.
+    const LARGEST: u64 = line::LONGEST as u64 + 1;
     let mut want = 1024;
     loop {
         let start = len.saturating_sub(want);
@@ -220,10 +222,10 @@ pub fn read_last(file: &dyn Handle, len: u64) -> io::Result<Option<Placed>> {
             });
             return Ok(placed);
         }
-        if want >= line::LONGEST as u64 {
+        if want == LARGEST {
             return Ok(None);
         }
-        want *= 4;
+        want = LARGEST.min(want * 4);
     }
 }
 
@@ -236,58 +238,5 @@ pub(super) fn put_in_order(lines: &mut Vec<Placed>, end: Option<&SegmentEnd>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_matched_strictly() {
-        assert_eq!(SegmentName::parse("00000041.jsonl"), Some(SegmentName::Segment(41)));
-        assert_eq!(SegmentName::parse("123456789.jsonl"), Some(SegmentName::Segment(123_456_789)));
-        assert_eq!(
-            SegmentName::parse("00000001-00000038.base.jsonl"),
-            Some(SegmentName::Base(1, 38))
-        );
-        for other in [
-            "41.jsonl",
-            "000000041.jsonl",
-            "00000000.jsonl",
-            "18446744073709551615.jsonl",
-            "00000041.sync-conflict-20260101.jsonl",
-            ".00000041.jsonl.tmp",
-            "00000041.jsonl~",
-            "00000041 (1).jsonl",
-            "00000038-00000001.base.jsonl",
-            "+0000041.jsonl",
-        ] {
-            assert_eq!(SegmentName::parse(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn many_lines_are_cut_the_same_way_in_parallel() {
-        let ts = "2026-02-02T03:04:05.2Z".parse().unwrap();
-        let event = Event::Unknown("x".into());
-        let line = |seq| {
-            let mut bytes = line::encode(
-                seq,
-                ts,
-                ts,
-                &Event::BatchCommitted(crate::domain::event::BatchCommitted {
-                    batch: "b".repeat(200),
-                    count: seq,
-                }),
-            );
-            if seq % 1000 == 999 {
-                bytes[3] ^= 1;
-            }
-            bytes
-        };
-        assert_eq!(event.name(), "x");
-        let bytes: Vec<u8> = (0..12_000).flat_map(line).chain(*b"torn").collect();
-        let (whole, plain) = (cut(&bytes, 7), cut_chunk(&bytes, 7));
-        assert_eq!(whole.good, plain.good);
-        assert_eq!(whole.bad, plain.bad);
-        assert_eq!((whole.good_prefix, whole.end), (plain.good_prefix, plain.end));
-        assert_eq!(whole.bad.len(), 12);
-    }
-}
+#[path = "segment_tests.rs"]
+mod tests;
