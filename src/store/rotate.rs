@@ -278,3 +278,7 @@ fn range(start: u64, end: u64) -> std::ops::Range<usize> {
     let index = |at: u64| usize::try_from(at).expect("BUG: a segment larger than memory");
     index(start)..index(end)
 }
+
+#[cfg(test)]
+#[path = "rotate_tests.rs"]
+mod tests;

@@ -203,7 +203,10 @@ pub fn sync_open_directory(directory: &dyn Handle) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
+    use crate::store::disk::tests::Odd;
     use crate::store::real_disk::RealDisk;
 
     #[test]
@@ -233,5 +236,80 @@ mod tests {
         assert!(deep.is_dir());
         std::fs::write(place.path().join("file"), "").unwrap();
         assert!(create_directories(&RealDisk, &place.path().join("file/x")).is_err());
+    }
+
+    /// What is there and can't be read must not be taken for missing: it would be made anew.
+    #[test]
+    fn only_what_is_not_there_is_missing() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("file"), "").unwrap();
+        let error = read(&RealDisk, &place.path().join("file/x")).unwrap_err();
+        assert!(!error.is_missing() && error.action == "open", "{error}");
+        let error = sync_directory(&RealDisk, &place.path().join("none")).unwrap_err();
+        assert!(error.is_missing(), "{error}");
+
+        symlink("loop", place.path().join("loop")).unwrap();
+        let directory = RealDisk.open(place.path(), Open::Directory).unwrap();
+        assert!(create(directory.as_ref(), "loop", b"", None).is_err());
+        for path in ["file/x", "loop/x"] {
+            let error = create_directories(&RealDisk, &place.path().join(path)).unwrap_err();
+            assert_eq!(error.action, "look at", "{error}");
+        }
+    }
+
+    /// Where the name is taken between the look and the renaming, as by a link that leads nowhere.
+    #[test]
+    fn a_name_that_is_taken_meanwhile_is_not_replaced() {
+        let place = tempfile::tempdir().unwrap();
+        symlink("nowhere", place.path().join("a")).unwrap();
+        let directory = RealDisk.open(place.path(), Open::Directory).unwrap();
+        assert!(!create(directory.as_ref(), "a", b"one", None).unwrap());
+        assert_eq!(directory.names().unwrap(), ["a"]);
+    }
+
+    /// Whether room may help is told by the kind of the error.
+    #[test]
+    fn what_the_disk_refuses_is_told_as_it_was() {
+        let place = tempfile::tempdir().unwrap();
+        let full = io::ErrorKind::StorageFull;
+        for call in ["open a.tmp", "append a.tmp", "sync a.tmp", "rename a"] {
+            let disk = Odd::always(call, full);
+            let directory = disk.open(place.path(), Open::Directory).unwrap();
+            let made = create(directory.as_ref(), "a", b"one", None);
+            assert_eq!(made.unwrap_err().kind(), full, "{call}");
+            let replaced = replace(directory.as_ref(), "a", b"one", None);
+            assert_eq!(replaced.unwrap_err().kind(), full, "{call}");
+            assert!(!place.path().join("a").exists());
+        }
+        let made = create_directory(&Odd::always("mkdir b", full), &place.path().join("b"), None);
+        assert_eq!(made.unwrap_err().source.kind(), full);
+    }
+
+    #[test]
+    fn only_a_directory_that_needs_no_sync_does_without() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("names");
+        std::fs::create_dir(&path).unwrap();
+        let sync = |kind| sync_directory(&Odd::always("sync names", kind), &path);
+        assert!(sync(io::ErrorKind::InvalidInput).is_ok());
+        for kind in [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::NotFound] {
+            assert_eq!(sync(kind).unwrap_err().source.kind(), kind);
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_in_steps_up_to_the_largest() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a");
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(LARGEST as u64).unwrap();
+        assert_eq!(read(&RealDisk, &path).unwrap().unwrap().len(), LARGEST);
+        file.set_len(LARGEST as u64 + 4096).unwrap();
+        let error = read(&RealDisk, &path).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::FileTooLarge);
+
+        let directory = Odd::in_steps(2).open(place.path(), Open::Directory).unwrap();
+        replace(directory.as_ref(), "a", b"12345", None).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"12345");
     }
 }

@@ -289,15 +289,12 @@ impl Source {
             return None;
         }
         let (segment, offset, crc) = (self.number, placed.end, placed.crc);
-        if segment != 0 {
-            self.reached.cursor = Some(Cursor { segment, offset, crc });
-            self.reached.seq = if is_header { self.reached.seq } else { Some(record.seq) };
-        }
-        let is_repeated = self.reached.ts.is_some_and(|ts| record.ts <= ts);
-        if is_repeated && !is_header {
-            return None;
-        }
+        self.reached.cursor = Some(Cursor { segment, offset, crc });
         if !is_header {
+            self.reached.seq = Some(record.seq);
+            if self.reached.ts.is_some_and(|ts| record.ts <= ts) {
+                return None;
+            }
             self.reached.ts = Some(record.ts);
         }
         Some(Line { node: self.node.clone(), record, text })
@@ -320,69 +317,5 @@ impl Source {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::domain::event::{ConfigSet, QueuePaused};
-    use crate::store::clock::Clock;
-    use crate::store::ids::Ids;
-    use crate::store::machine::Environment;
-    use crate::store::real_disk::RealDisk;
-    use crate::store::{Setting, Store};
-
-    fn open(root: &Path, node: &str) -> Store {
-        let environment = Environment {
-            node: Some(node.to_owned()),
-            uid: rustix::process::geteuid().as_raw(),
-            ..Environment::default()
-        };
-        Store::open(Setting {
-            disk: Arc::new(RealDisk),
-            root: root.to_owned(),
-            environment,
-            clock: Clock::System,
-            ids: Ids::new(Some(node)),
-            boot: Some("boot".to_owned()),
-        })
-        .unwrap()
-    }
-
-    fn pause(store: &mut Store, queue: &str) {
-        let event = Event::QueuePaused(QueuePaused { queue: Some(queue.to_owned()), until: None });
-        store.transact(|_, _| Ok((vec![event.clone()], ()))).unwrap();
-    }
-
-    fn news(tail: &mut Tail, store: &Store) -> Vec<String> {
-        let mut seen = Vec::new();
-        let outcome: Result<(), StoreError> = tail.read(store, |line| {
-            if let Event::QueuePaused(e) = &line.record.event {
-                assert!(line.text.starts_with("{\"seq\":") && line.text.ends_with("\"}"));
-                seen.push(format!("{} {}", line.node, e.queue.clone().unwrap()));
-            }
-            Ok(true)
-        });
-        outcome.unwrap();
-        seen
-    }
-
-    #[test]
-    fn logs_are_merged_in_order_and_each_line_comes_once() {
-        let place = tempfile::tempdir().unwrap();
-        let (mut desk, mut nas) = (open(place.path(), "desk"), open(place.path(), "nas"));
-        let mut tail = Tail::default();
-        assert_eq!(news(&mut tail, &desk), [""; 0]);
-        pause(&mut desk, "1");
-        pause(&mut nas, "2");
-        pause(&mut desk, "3");
-        assert_eq!(news(&mut tail, &desk), ["desk 1", "nas 2", "desk 3"]);
-        assert_eq!(news(&mut tail, &desk), [""; 0]);
-        let set = ConfigSet { key: "max_lost".into(), value: "7".into() };
-        desk.configure(|config| (config.with("max_lost", "7"), vec![Event::ConfigSet(set)]))
-            .unwrap();
-        pause(&mut nas, "4");
-        pause(&mut desk, "5");
-        assert_eq!(news(&mut tail, &nas), ["nas 4", "desk 5"]);
-        assert_eq!(news(&mut Tail::default(), &nas).len(), 5);
-    }
-}
+#[path = "tail_tests.rs"]
+mod tests;
