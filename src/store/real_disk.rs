@@ -175,20 +175,18 @@ impl Handle for RealHandle {
     }
 
     fn try_lock(&self, kind: Lock) -> io::Result<bool> {
-        loop {
+        retry(|| {
             // By full path, as the methods of the same names in std come first.
             let taken = match kind {
                 Lock::Exclusive => fs4::FileExt::try_lock(&self.file),
                 Lock::Shared => fs4::FileExt::try_lock_shared(&self.file),
             };
             match taken {
-                Ok(()) => return Ok(true),
-                Err(fs4::TryLockError::WouldBlock) => return Ok(false),
-                Err(fs4::TryLockError::Error(error))
-                    if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(fs4::TryLockError::Error(error)) => return Err(error),
+                Ok(()) => Ok(true),
+                Err(fs4::TryLockError::WouldBlock) => Ok(false),
+                Err(fs4::TryLockError::Error(error)) => Err(error),
             }
-        }
+        })
     }
 
     fn unlock(&self) -> io::Result<()> {

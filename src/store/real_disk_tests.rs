@@ -10,6 +10,10 @@ use crate::store::disk::NoFile;
 use crate::store::line;
 use crate::store::segment::is_stored;
 
+#[cfg(target_os = "linux")]
+#[path = "real_disk/linux_tests.rs"]
+mod linux;
+
 fn directory() -> (tempfile::TempDir, Box<dyn Handle>) {
     let place = tempfile::tempdir().unwrap();
     let handle = RealDisk.open(place.path(), Open::Directory).unwrap();
@@ -129,6 +133,7 @@ fn nothing_is_written_through_a_symbolic_link() {
         assert!(directory.open_in("dangling", how).is_err(), "{how:?}");
     }
     assert!(!place.path().join("absent").exists());
+    assert_eq!(kind(directory.open_in("dangling", Open::Directory)), Some(ErrorKind::NotFound));
     assert_eq!(content(directory.open_in("link", Open::Read).unwrap().as_ref()), b"kept");
 }
 
@@ -285,6 +290,8 @@ fn a_name_does_not_lead_out_of_its_directory() {
 #[test]
 fn one_boot_has_one_name() {
     let boot = RealDisk.boot().unwrap();
+    #[cfg(target_os = "linux")]
+    assert_eq!(boot, std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim());
     assert!(!boot.is_empty());
     assert_eq!(boot, boot.trim());
     assert_eq!(boot, RealDisk.boot().unwrap());
@@ -299,16 +306,6 @@ fn the_kind_of_file_system_is_known() {
     assert_eq!(missing.map_err(|error| error.kind()), Err(ErrorKind::NotFound));
 }
 
-#[cfg(target_os = "linux")]
-#[test]
-fn the_holder_of_a_lock_is_named() {
-    let home = tempfile::tempdir().unwrap();
-    let held = RealDisk.open(home.path(), Open::Directory).unwrap();
-    assert_eq!(RealDisk.lock_holder(held.as_ref()), None);
-    assert!(held.try_lock(Lock::Exclusive).unwrap());
-    assert_eq!(RealDisk.lock_holder(held.as_ref()), Some(std::process::id()));
-}
-
 /// Another boot would stand for a power cut, and the tail of the log for torn.
 #[test]
 fn a_boot_that_cannot_be_read_for_once_is_no_other_boot() {
@@ -321,5 +318,45 @@ fn a_boot_that_cannot_be_read_for_once_is_no_other_boot() {
     }
     for nothing in [Ok(None), Ok(Some(b"\n".into())), Err(ErrorKind::PermissionDenied.into())] {
         assert_eq!(boot_of(nothing, absent).unwrap(), "unknown");
+    }
+}
+
+#[test]
+fn room_is_told_and_taken() {
+    let (place, directory) = directory();
+    let space = RealDisk.free_space(place.path()).unwrap().unwrap();
+    assert!(space.free > 0 && space.free <= space.total, "{space:?}");
+    let file = directory.open_in("reserve", Open::ReadWrite).unwrap();
+    match file.allocate(100_000) {
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+        Ok(()) => {
+            let found = std::fs::metadata(place.path().join("reserve")).unwrap();
+            assert_eq!(found.len(), 100_000);
+            assert!(found.blocks() * 512 >= 100_000);
+        }
+    }
+}
+
+#[test]
+fn a_pause_takes_its_time() {
+    let time = Duration::from_millis(5);
+    let begin = std::time::Instant::now();
+    RealDisk.pause(time);
+    assert!(begin.elapsed() >= time);
+}
+
+#[test]
+fn only_what_a_signal_interrupted_is_called_again() {
+    for (errors, calls, outcome) in [
+        (vec![], 1, None),
+        (vec![ErrorKind::Interrupted; 3], 4, None),
+        (vec![ErrorKind::Interrupted, ErrorKind::StorageFull], 2, Some(ErrorKind::StorageFull)),
+    ] {
+        let (mut errors, mut made) = (errors.into_iter(), 0);
+        let result = retry(|| {
+            made += 1;
+            errors.next().map_or(Ok(7), |error| Err(error.into()))
+        });
+        assert_eq!((made, kind(result)), (calls, outcome));
     }
 }
