@@ -442,3 +442,7 @@ fn of_file(error: FileError) -> StoreError {
 #[cfg(test)]
 #[path = "repair_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "repair/steps_tests.rs"]
+mod steps_tests;

@@ -16,11 +16,11 @@ use crate::store::machine::Environment;
 use crate::store::real_disk::RealDisk;
 use crate::store::{Enqueue, Setting};
 
-fn open_on(disk: Arc<dyn Disk>, root: &Path) -> Store {
+pub(super) fn open_on(disk: Arc<dyn Disk>, root: &Path) -> Store {
     open_at(Clock::System, disk, root)
 }
 
-fn open_at(clock: Clock, disk: Arc<dyn Disk>, root: &Path) -> Store {
+pub(super) fn open_at(clock: Clock, disk: Arc<dyn Disk>, root: &Path) -> Store {
     let environment = Environment {
         node: Some("desk".to_owned()),
         uid: rustix::process::geteuid().as_raw(),
@@ -31,11 +31,11 @@ fn open_at(clock: Clock, disk: Arc<dyn Disk>, root: &Path) -> Store {
     Store::open(Setting { disk, root, environment, clock, ids, boot }).unwrap()
 }
 
-fn open(root: &Path) -> Store {
+pub(super) fn open(root: &Path) -> Store {
     open_on(Arc::new(RealDisk), root)
 }
 
-fn pause(store: &mut Store, queue: &str) {
+pub(super) fn pause(store: &mut Store, queue: &str) {
     let event = Event::QueuePaused(QueuePaused { queue: Some(queue.to_owned()), until: None });
     store.transact(|_, _| Ok((vec![event.clone()], ()))).unwrap();
 }
@@ -50,7 +50,7 @@ fn configure(store: &mut Store, value: &str) {
 }
 
 /// Two queues paused in each of three segments, which have numbers from 1.
-fn write_three(store: &mut Store) {
+pub(super) fn write_three(store: &mut Store) {
     for segment in 1..=3 {
         pause(store, &format!("{segment}a"));
         pause(store, &format!("{segment}b"));
@@ -77,26 +77,26 @@ fn mend(store: &mut Store) -> Result<(), StoreError> {
 }
 
 /// A directory in memory where there is one: what a process did is there when it is dead, synced or not.
-fn place() -> tempfile::TempDir {
+pub(super) fn place() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-fn log(root: &Path) -> PathBuf {
+pub(super) fn log(root: &Path) -> PathBuf {
     root.join("log/desk")
 }
 
-fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
+pub(super) fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
     let files = fs::read_dir(log(root)).unwrap().flatten();
     let name = |file: &fs::DirEntry| file.file_name().to_string_lossy().into_owned();
     files.map(|file| (name(&file), fs::read(file.path()).unwrap())).collect()
 }
 
-fn is_in_quarantine(store: &Store, name: &str, bytes: &[u8]) -> bool {
+pub(super) fn is_in_quarantine(store: &Store, name: &str, bytes: &[u8]) -> bool {
     let times = fs::read_dir(store.place().local().join("quarantine")).into_iter().flatten();
     times.flatten().any(|time| fs::read(time.path().join(name)).is_ok_and(|kept| kept == bytes))
 }
 
-fn replace(path: &Path, from: &str, to: &str) {
+pub(super) fn replace(path: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.contains(from), "{from} is not in {}", path.display());
     fs::write(path, text.replacen(from, to, 1)).unwrap();

@@ -110,7 +110,7 @@ struct Walk<'a> {
     /// Where the base ends, while no segment behind it was read.
     base_end: Option<SegmentEnd>,
     /// The line that ends where the mark is.
-    at_mark: Option<(Crc, u64)>,
+    at_mark: Option<Crc>,
     /// How many lines hold, in how many files.
     counts: (u64, u64),
     is_torn: bool,
@@ -286,7 +286,7 @@ impl<'a> Walk<'a> {
                 mark.len
             );
             self.marks.fault(&file, what);
-        } else if self.at_mark.is_some_and(|(crc, _)| crc.as_slice() != mark.line.as_bytes()) {
+        } else if self.at_mark.is_some_and(|crc| crc.as_slice() != mark.line.as_bytes()) {
             self.roll_back(
                 &file,
                 format!("another line ends at byte {} than was synced there", mark.len),
@@ -338,3 +338,11 @@ impl<'a> Walk<'a> {
         Survey { checks, missing, is_torn, is_rolled_back }
     }
 }
+
+#[cfg(test)]
+#[path = "survey/draft_tests.rs"]
+mod draft;
+
+#[cfg(test)]
+#[path = "survey_tests.rs"]
+mod tests;

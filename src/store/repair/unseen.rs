@@ -55,3 +55,86 @@ fn parse(file: &Path) -> Option<(PathBuf, u32)> {
     let run = rest.extension()?.to_str()?.parse().ok()?;
     Some((rest.with_extension(""), run))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::domain::decide;
+    use crate::domain::event::{Event, Record};
+    use crate::domain::job::{JobId, Spec};
+    use crate::domain::policy::RetryPolicy;
+    use crate::store::disk::{Handle, Lock, Open};
+    use crate::store::real_disk::RealDisk;
+    use crate::store::store_tests::Queue;
+
+    const WORKER: &str = "desk.2abcdefg";
+
+    fn apply(state: &mut NodeState, event: Event) {
+        let seq = state.facts.last_seq + 1;
+        let ts = state.facts.last_ts.after(std::time::Duration::from_secs(3600));
+        state.apply(&Record { seq, ts, wall: None, event }).unwrap();
+    }
+
+    /// A job after each of its events: enqueued, begun, lost, begun again.
+    fn history() -> [NodeState; 4] {
+        let id = JobId::new("a").unwrap();
+        let mut state = NodeState::default();
+        apply(&mut state, Event::Enqueued(Box::new(Spec::shell(id.clone(), "true", 3))));
+        let begin = |state: &NodeState, claim| {
+            let (mut state, later) = (state.clone(), "2030-01-01T00:00:00Z".parse().unwrap());
+            state.ripen(|_| true);
+            let claimed = decide::claim(&state, WORKER, claim, 1, &[], later).remove(0);
+            apply(&mut state, Event::Claimed(claimed));
+            state
+        };
+        let first = begin(&state, 1);
+        let mut lost = first.clone();
+        let (claim, now) = (Claim::new(WORKER, 1), first.facts.last_ts);
+        let policy = RetryPolicy::default();
+        apply(&mut lost, decide::lose(&first, &id, &claim, &policy, now, false).unwrap());
+        let second = begin(&lost, 2);
+        [state, first, lost, second]
+    }
+
+    #[test]
+    fn runs_that_go_on_are_known_by_what_was_read_before_or_stop_a_repair() {
+        let queue = Queue::new();
+        let store = queue.open();
+        let output = store.place().output_dir();
+        let [enqueued, first, lost, second] = history();
+        let none = NodeState::default();
+        let look = |left: &NodeState, before| runs(&RealDisk, store.place(), left, before);
+        assert_eq!(look(&none, None).unwrap(), []);
+        let hold = |run| -> Box<dyn Handle> {
+            let file = output.join(layout::run_files("a", run).out);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            let held = RealDisk.open(&file, Open::ReadWrite).unwrap();
+            assert!(held.try_lock(Lock::Exclusive).unwrap());
+            held
+        };
+        let held = hold(1);
+        // Its start is still there, whatever came of it.
+        for left in [&first, &lost, &second] {
+            assert_eq!(look(left, None).unwrap(), []);
+        }
+        // Its start is lost, and was read before.
+        for left in [&none, &enqueued] {
+            for before in [&first, &lost, &second] {
+                assert_eq!(look(left, Some(before)).unwrap(), [Claim::new(WORKER, 1)]);
+            }
+            for before in [None, Some(&none), Some(&enqueued)] {
+                let error = look(left, before).unwrap_err();
+                assert!(matches!(&error, StoreError::InUse(what) if what.contains("a.1.out")));
+            }
+        }
+        let again = hold(2);
+        assert_eq!(look(&lost, Some(&second)).unwrap(), [Claim::new(WORKER, 2)]);
+        assert!(look(&lost, Some(&lost)).is_err());
+        // Nothing of it goes on any more.
+        held.unlock().unwrap();
+        again.unlock().unwrap();
+        assert_eq!(look(&none, None).unwrap(), []);
+    }
+}

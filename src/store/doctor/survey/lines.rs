@@ -178,8 +178,7 @@ impl Walk<'_> {
         let record = &placed.record;
         let marked = self.mark.as_ref().filter(|mark| mark.segment == number);
         if marked.is_some_and(|mark| mark.len == placed.end) {
-            let seq = if record.seq == 0 { self.seq } else { record.seq };
-            self.at_mark = Some((placed.crc, seq));
+            self.at_mark = Some(placed.crc);
         }
         if matches!(record.event, Event::Segment(_)) {
             if placed.start > 0 {
@@ -235,3 +234,7 @@ fn stretches(bytes: &[u8], lines: &Lines) -> Vec<(u64, u64)> {
     }
     joined
 }
+
+#[cfg(test)]
+#[path = "lines_tests.rs"]
+mod tests;
