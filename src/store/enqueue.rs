@@ -120,16 +120,11 @@ impl Store {
             spec.batch = Some(batch.clone());
         }
         let count = specs.len() as u64;
-        let mut events: Vec<Event> = Vec::new();
-        let (mut size, mut is_split) = (0, false);
-        for spec in specs {
-            size += 512 + spec.command.as_ref().map_or(0, |command| command.0.len());
-            size += spec.argv.iter().map(|argument| argument.0.len()).sum::<usize>();
-            events.push(Event::Enqueued(Box::new(spec)));
-            if size > CHUNK {
-                self.write_unsynced(std::mem::take(&mut events))?;
-                (size, is_split) = (0, true);
-            }
+        let mut pieces = pieces(specs, CHUNK);
+        let mut events = pieces.pop().unwrap_or_default();
+        let is_split = !pieces.is_empty();
+        for piece in pieces {
+            self.write_unsynced(piece)?;
         }
         events.push(Event::BatchCommitted(BatchCommitted { batch: batch.clone(), count }));
         if wanted.has_chosen_ids || is_split {
@@ -190,6 +185,21 @@ impl Store {
     }
 }
 
+/// A batch as it is written: a piece in one go, which is full once it has more than `most` bytes.
+fn pieces(specs: Vec<Spec>, most: usize) -> Vec<Vec<Event>> {
+    let (mut pieces, mut size) = (vec![Vec::new()], 0);
+    for spec in specs {
+        if size > most {
+            pieces.push(Vec::new());
+            size = 0;
+        }
+        size += 512 + spec.command.as_ref().map_or(0, |command| command.0.len());
+        size += spec.argv.iter().map(|argument| argument.0.len()).sum::<usize>();
+        pieces.last_mut().expect("BUG: no piece").push(Event::Enqueued(Box::new(spec)));
+    }
+    pieces
+}
+
 /// Gives a batch another name.
 fn rename_batch(events: &mut [Event], batch: &str) {
     for event in events {
@@ -242,3 +252,7 @@ fn ids_behind(
     }
     Some(ids)
 }
+
+#[cfg(test)]
+#[path = "enqueue_tests.rs"]
+pub(super) mod tests;

@@ -125,3 +125,30 @@ impl StoreError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::small_file::FileError;
+
+    #[test]
+    fn who_holds_the_lock_is_named_where_it_is_known() {
+        let held = |holder| {
+            StoreError::LockHeld { path: "/q/log/desk".into(), seconds: 60, holder }.to_string()
+        };
+        assert_eq!(held(Some(7)), "cannot lock /q/log/desk: held for 60 s by process 7");
+        assert_eq!(held(None), "cannot lock /q/log/desk: held for 60 s");
+    }
+
+    #[test]
+    fn want_of_room_is_told_from_what_no_room_mends() {
+        let place = |kind: io::ErrorKind| {
+            let error = FileError { action: "make", path: "/q".into(), source: kind.into() };
+            StoreError::Place(NodeError::File(error))
+        };
+        assert!(place(io::ErrorKind::StorageFull).is_full());
+        assert!(!place(io::ErrorKind::PermissionDenied).is_full());
+        let read = StoreError::io("read", Path::new("/q"))(io::ErrorKind::StorageFull.into());
+        assert!(!read.is_full());
+    }
+}

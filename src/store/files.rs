@@ -107,3 +107,7 @@ pub(super) fn still_holds(files: &Files, cursor: &Cursor) -> io::Result<bool> {
     let end = segment::read_range(open.file.as_ref(), start, cursor.offset)?;
     Ok(end.len() == 11 && end[..8] == cursor.crc && &end[8..] == b"\"}\n")
 }
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

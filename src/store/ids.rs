@@ -135,6 +135,8 @@ mod tests {
         let names: Vec<String> =
             moments.map(|micros| ids.ulid(Timestamp::from_micros(micros))).into();
         assert!(names.is_sorted(), "{names:?}");
+        let milliseconds = names.iter().map(|name| name.parse::<Ulid>().unwrap().timestamp_ms());
+        assert!(milliseconds.eq([5, 5, 9, 9, 9]), "{names:?}");
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
     }
 

@@ -197,4 +197,22 @@ mod tests {
         }
         assert_ne!(run_files("a:b", 1), run_files("a%3ab", 1));
     }
+
+    /// What an older version printed to is found by every later one.
+    #[test]
+    fn run_files_are_named_so_for_ever() {
+        for (job, out) in [
+            ("01KGE3H9000000000000000000", "8e/01KGE3H9000000000000000000.2.out"),
+            ("a.b", "d4/a.b.2.out"),
+            (".a", "3b/%2ea.2.out"),
+            ("a/b", "a3/a%2fb.2.out"),
+        ] {
+            assert_eq!(run_files(job, 2).out.to_str(), Some(out));
+        }
+        let longest = "x".repeat(LONGEST_JOB);
+        for (job, is_whole) in [(longest.clone(), true), (longest + "x", false)] {
+            let name = &run_names(&job, 1)[0];
+            assert_eq!(job_of_run_file(name).as_ref() == Some(&job), is_whole, "{name}");
+        }
+    }
 }

@@ -166,6 +166,11 @@ mod tests {
         let line = encode(1, ts, wall, &claimed());
         let (record, _) = decode(line.strip_suffix(b"\n").unwrap()).unwrap();
         assert_eq!(record.wall(), wall);
+        for (micros, is_written) in [(1_000_000, false), (1_000_001, true)] {
+            let wall = Timestamp::from_micros(ts.micros() + micros);
+            let line = String::from_utf8(encode(1, ts, wall, &claimed())).unwrap();
+            assert_eq!(line.contains("\"wall\""), is_written, "{micros}");
+        }
     }
 
     #[test]
@@ -195,5 +200,22 @@ mod tests {
         let again = again.strip_suffix(b"\n").unwrap();
         assert_eq!(decode(again).unwrap().0.seq, 12);
         assert!(String::from_utf8_lossy(again).contains(r#""x":[1,{"y":2}]"#));
+    }
+
+    #[test]
+    fn the_count_of_a_batch_is_changed_and_nothing_else() {
+        let start = r#"{"seq":7,"ts":"2026-02-02T03:04:05.2Z","ev":"batch_committed","batch":"b""#;
+        for (old, new) in [
+            (r#","count":12"#, Some(r#","count":9"#)),
+            (r#","count":12,"x":[1]"#, Some(r#","count":9,"x":[1]"#)),
+            (r#","y":3,"count":12,"x":[1]"#, Some(r#","y":3,"count":9,"x":[1]"#)),
+            (r#","count":123"#, None),
+            (r#","count":1"#, None),
+            ("", None),
+        ] {
+            let line = seal(format!("{start}{old}").into_bytes());
+            let again = recount(line.strip_suffix(b"\n").unwrap(), 12, 9);
+            assert_eq!(again, new.map(|new| seal(format!("{start}{new}").into_bytes())), "{old}");
+        }
     }
 }

@@ -361,3 +361,7 @@ impl Locked<'_> {
         Ok(&**log.mark_file.insert(file))
     }
 }
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

@@ -130,7 +130,11 @@ fn hash(kind: &str, id: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::store::odd_disk::Odd;
     use crate::store::real_disk::RealDisk;
 
     #[test]
@@ -164,6 +168,74 @@ mod tests {
 
         let homeless = Environment::default();
         assert_eq!(homeless.machine_or_make(&RealDisk, &mut Ids::new(None)).unwrap(), None);
+    }
+
+    #[test]
+    fn of_several_that_make_an_id_at_once_one_wins() {
+        let place = tempfile::tempdir().unwrap();
+        let environment =
+            Environment { state_home: Some(place.path().to_owned()), ..Environment::default() };
+        let (one, other) = (environment.clone(), Mutex::new(None));
+        let other = Arc::new(other);
+        let winner = Arc::clone(&other);
+        let disk = Odd::new(move |call| {
+            // The file is made by two renames, of which the second gives it its name.
+            let is_named = call.starts_with("rename machine.") && !call.ends_with(".tmp");
+            if is_named {
+                let made = one.machine_or_make(&RealDisk, &mut Ids::new(None)).unwrap();
+                *winner.lock().unwrap() = made;
+            }
+            Ok(())
+        });
+        let made = environment.machine_or_make(&disk, &mut Ids::new(None)).unwrap();
+        assert!(made.is_some());
+        assert_eq!(made, *other.lock().unwrap());
+        let state = place.path().join("queuectl");
+        assert_eq!(std::fs::read_dir(&state).unwrap().count(), 1);
+
+        std::fs::remove_file(state.join("machine")).unwrap();
+        let full = Odd::refusing(|call| {
+            let is_named = call.starts_with("rename machine.") && !call.ends_with(".tmp");
+            is_named.then_some(io::ErrorKind::StorageFull)
+        });
+        assert!(environment.machine_or_make(&full, &mut Ids::new(None)).is_err());
+    }
+
+    #[test]
+    fn only_an_id_is_taken_for_one_and_only_for_once_is_none_an_error() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("id");
+        let id = "0123456789abcdef0123456789ABCDEF";
+        let mut disk = Odd::new(|_| Ok(()));
+        disk.moved = Some(("/etc/machine-id".into(), path.clone()));
+        assert_eq!(machine_id(&disk).unwrap(), None, "there is no file");
+        for (content, found) in [
+            (format!("{id}\n"), Some(id)),
+            (id.to_owned(), Some(id)),
+            (String::new(), None),
+            ("uninitialized\n".to_owned(), None),
+            (id[1..].to_owned(), None),
+            (format!("{id}0"), None),
+            (id.replace('a', "g"), None),
+        ] {
+            std::fs::write(&path, &content).unwrap();
+            assert_eq!(machine_id(&disk).unwrap().as_deref(), found, "{content:?}");
+        }
+        for (kind, is_none) in [
+            (io::ErrorKind::PermissionDenied, true),
+            (io::ErrorKind::NotFound, true),
+            (io::ErrorKind::Interrupted, false),
+            (io::ErrorKind::Other, false),
+        ] {
+            let refused = Odd::refusing(move |call| (call == "open machine-id").then_some(kind));
+            match machine_id(&refused) {
+                Ok(id) => assert!(is_none && id.is_none(), "{kind}"),
+                Err(error) => assert!(!is_none, "{error}"),
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(machine_id(&disk).unwrap(), None, "a directory has no id");
     }
 
     #[test]

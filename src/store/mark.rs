@@ -71,3 +71,32 @@ pub fn write(file: &dyn Handle, mark: &Mark) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_covers_what_the_same_boot_of_its_node_synced_before() {
+        let mark = |node: &str, segment, len, boot: &str| Mark {
+            node: node.into(),
+            segment,
+            len,
+            seq: 9,
+            line: "00000000".into(),
+            boot: boot.into(),
+        };
+        let one = mark("desk", 2, 100, "b1");
+        for (other, is_covered) in [
+            (mark("desk", 2, 100, "b1"), true),
+            (mark("desk", 2, 99, "b1"), true),
+            (mark("desk", 1, 200, "b1"), true),
+            (mark("desk", 2, 101, "b1"), false),
+            (mark("desk", 3, 1, "b1"), false),
+            (mark("nas", 1, 1, "b1"), false),
+            (mark("desk", 1, 1, "b0"), false),
+        ] {
+            assert_eq!(one.covers(&other), is_covered, "{other:?}");
+        }
+    }
+}

@@ -21,6 +21,8 @@ pub mod log;
 pub mod machine;
 pub mod mark;
 pub mod node;
+#[cfg(test)]
+mod odd_disk;
 pub mod presence;
 pub mod progress;
 mod read;

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use super::*;
+use crate::store::odd_disk::Odd;
 use crate::store::real_disk::RealDisk;
 
 struct Bench {
@@ -261,10 +262,10 @@ fn a_log_that_is_gone_from_under_its_node_is_not_begun_anew() {
 fn what_is_too_new_is_only_read() {
     let mut bench = Bench::new();
     bench.establish().unwrap();
-    for (format, named) in [
-        ("{\"format\":2}", "format 2"),
-        ("{\"format\":1,\"requires\":[\"zstd\",\"epochs\"]}", "zstd, epochs"),
-        ("", "FORMAT"),
+    for (format, named, hint) in [
+        ("{\"format\":2}", "format 2", "newer queuectl; reading works"),
+        ("{\"format\":1,\"requires\":[\"zstd\",\"epochs\"]}", "zstd, epochs", "newer"),
+        ("", "FORMAT", "move FORMAT away"),
     ] {
         fs::write(bench.root.join("FORMAT"), format).unwrap();
         let place = bench.find().unwrap();
@@ -272,6 +273,7 @@ fn what_is_too_new_is_only_read() {
         assert!(place.node().is_some());
         let error = bench.establish().unwrap_err();
         assert!(error.to_string().contains(named), "{error}");
+        assert!(error.hint().unwrap().contains(hint), "{error}");
     }
 }
 
@@ -362,4 +364,34 @@ fn without_any_id_the_machine_is_not_guessed() {
     assert_eq!(bench.find().unwrap().node(), None);
     assert!(matches!(bench.establish(), Err(NodeError::NoMachine)));
     assert!(!bench.root.exists());
+}
+
+#[test]
+fn a_log_that_is_gone_is_told_of_whoever_asks() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.find().unwrap().identity(&RealDisk).unwrap(), Identity::Unwritten);
+    let place = bench.establish().unwrap();
+    assert_eq!(place.identity(&RealDisk).unwrap(), Identity::Same);
+    assert_eq!(place.worker_log(), place.local().join("worker.log"));
+    fs::remove_dir(place.own_log()).unwrap();
+    assert!(matches!(place.identity(&RealDisk), Err(NodeError::LogMissing(_))));
+}
+
+#[test]
+fn what_is_to_be_local_and_is_not_is_warned_of() {
+    let mut bench = Bench::new();
+    let place = bench.establish().unwrap();
+    let remote = |path: PathBuf| vec![Warning::Remote { path, kind: "nfs" }];
+    let local = format!("kind {}", place.machine());
+    for (refused, expected) in [
+        (None, remote(place.local())),
+        // Where it is still to be made, that in which it will be tells.
+        (Some(std::io::ErrorKind::NotFound), remote(bench.root.clone())),
+        (Some(std::io::ErrorKind::PermissionDenied), Vec::new()),
+    ] {
+        let local = local.clone();
+        let mut disk = Odd::refusing(move |call| refused.filter(|_| call == local));
+        disk.kind = Some(FileSystem::Remote("nfs"));
+        assert_eq!(place.warnings(&disk), expected, "{refused:?}");
+    }
 }

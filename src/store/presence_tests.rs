@@ -4,6 +4,7 @@ use std::fs;
 
 use super::notes::RunStart;
 use super::*;
+use crate::store::odd_disk::Odd;
 use crate::store::real_disk::RealDisk;
 
 const WORKER: &str = "desk-7f3a.4k2mq7ab";
@@ -132,7 +133,8 @@ fn a_worker_that_ran_many_jobs_has_a_short_file() {
     assert_eq!(notes.start_of(&claim(999), "b1"), RunStart::Started(PROCESS));
     assert_eq!(notes.start_of(&claim(1000), "b1"), RunStart::Started(PROCESS));
     let length = fs::metadata(lock_path(place.path(), WORKER)).unwrap().len();
-    assert!(length <= 5 * RECORD as u64, "{length}");
+    let head = notes::head(&info(WORKER), 1).unwrap().len() as u64;
+    assert_eq!(length, head + 3 * RECORD as u64, "three at once");
 }
 
 #[test]
@@ -209,4 +211,103 @@ fn a_run_is_locked_while_any_of_its_files_is() {
         drop(held);
         assert!(!locked());
     }
+}
+
+/// What can't be looked at may be there.
+#[test]
+fn only_what_is_not_there_is_missing() {
+    let place = tempfile::tempdir().unwrap();
+    let none = place.path().join("none");
+    assert!(take_dead(&RealDisk, &none, WORKER).unwrap().is_none());
+    assert!(read_notes(&RealDisk, &none, WORKER).unwrap().is_none());
+    assert_eq!(run_files(&RealDisk, &none).unwrap(), Vec::<PathBuf>::new());
+    fs::write(place.path().join("file"), "").unwrap();
+    assert_eq!(run_files(&RealDisk, place.path()).unwrap(), Vec::<PathBuf>::new());
+
+    let run = place.path().join("run");
+    let lock = take(&run);
+    let refused = |refuse: &'static str| {
+        Odd::refusing(move |call| (call == refuse).then_some(io::ErrorKind::PermissionDenied))
+    };
+    let file = refused("open desk-7f3a.4k2mq7ab.lock");
+    assert!(take_dead(&file, &run, WORKER).is_err());
+    assert!(read_notes(&file, &run, WORKER).is_err());
+    assert!(probe(&file, &run, WORKER).is_err());
+    assert!(workers(&refused("open run"), &run, "desk-7f3a").is_err());
+    assert!(run_files(&refused("open run"), &run).is_err());
+    assert!(lock.is_in_place(&refused("stat desk-7f3a.4k2mq7ab.lock")).is_err());
+    assert!(lock.remove(&refused("unlink desk-7f3a.4k2mq7ab.lock")).is_err());
+    take_dead(&RealDisk, &run, WORKER).unwrap().unwrap().settle(&RealDisk).unwrap();
+}
+
+#[test]
+fn a_file_that_goes_while_it_is_removed_is_removed() {
+    let place = tempfile::tempdir().unwrap();
+    let lock = take(place.path());
+    let path = lock_path(place.path(), WORKER);
+    let disk = Odd::new(move |call| match call {
+        "unlink desk-7f3a.4k2mq7ab.lock" => fs::remove_file(&path),
+        _ => Ok(()),
+    });
+    lock.remove(&disk).unwrap();
+}
+
+#[test]
+fn a_lock_is_given_up_also_where_a_child_has_a_copy_of_it() {
+    let place = tempfile::tempdir().unwrap();
+    let lock = take(place.path());
+    let copy = lock.held.file.descriptor().unwrap().try_clone_to_owned().unwrap();
+    drop(lock);
+    assert_eq!(liveness(place.path()), Liveness::Dead);
+    drop(copy);
+}
+
+#[test]
+fn workers_that_begin_at_once_are_not_in_each_others_way() {
+    let place = tempfile::tempdir().unwrap();
+    let run = place.path().to_owned();
+    let disk = Odd::new(move |call| {
+        if call == "rename desk-7f3a.4k2mq7ab.lock.tmp" {
+            let other = WorkerLock::take(&RealDisk, &run, &info("desk-7f3a.00000000"), None);
+            other.unwrap().remove(&RealDisk).unwrap();
+        }
+        Ok(())
+    });
+    let lock = WorkerLock::take(&disk, place.path(), &info(WORKER), None).unwrap();
+    lock.remove(&RealDisk).unwrap();
+}
+
+/// Between the lock of a file and its name, another may do what it will.
+#[test]
+fn who_stands_in_has_the_file_of_the_name_or_nothing() {
+    type Deed = fn(&Path, &Path) -> io::Result<()>;
+    let deeds: [(Deed, Option<bool>); 4] = [
+        (|_, _| Ok(()), Some(true)),
+        // Another named the file, and gave it up again.
+        (|temporary, _| fs::remove_file(temporary), Some(false)),
+        // And a third has begun a file of its own.
+        (
+            |temporary, _| {
+                fs::rename(temporary, temporary.with_extension("away"))?;
+                fs::write(temporary, "")
+            },
+            Some(false),
+        ),
+        (|_, _| Err(io::ErrorKind::PermissionDenied.into()), None),
+    ];
+    for (n, (deed, outcome)) in deeds.into_iter().enumerate() {
+        let place = tempfile::tempdir().unwrap();
+        let path = lock_path(place.path(), WORKER);
+        let temporary = place.path().join(temporary(&file_name(WORKER)));
+        let disk = Odd::new(move |call| match call.starts_with("rename ") {
+            true => deed(&temporary, &path),
+            false => Ok(()),
+        });
+        let dead = stand_in(&disk, place.path(), WORKER, None);
+        assert_eq!(dead.ok().map(|dead| dead.is_some()), outcome, "{n}");
+    }
+    let place = tempfile::tempdir().unwrap();
+    drop(take(place.path()));
+    assert!(stand_in(&RealDisk, place.path(), WORKER, None).unwrap().is_none());
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
 }

@@ -62,3 +62,38 @@ impl fmt::Debug for Progress {
         f.write_str(if self.is_told() { "told" } else { "untold" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn whoever_wants_to_know_is_told() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&heard);
+        let progress = Progress::to(move |reached| told.lock().unwrap().push(reached));
+        assert!(progress.is_told());
+        progress.tell("reading", 3, 10);
+        progress.tell("reading", 12, 10);
+        let reached = |done| Reached { what: "reading", done, total: 10 };
+        assert_eq!(*heard.lock().unwrap(), [reached(3), reached(10)]);
+        let nobody = Progress::default();
+        nobody.tell("reading", 3, 10);
+        assert!(!nobody.is_told());
+    }
+
+    #[test]
+    fn rest_is_taken_where_there_is_any() {
+        static RESTS: AtomicUsize = AtomicUsize::new(0);
+        Rest::default().take();
+        let rest = Rest::by(|| {
+            RESTS.fetch_add(1, Ordering::SeqCst);
+        });
+        rest.take();
+        rest.take();
+        assert_eq!(RESTS.load(Ordering::SeqCst), 2);
+    }
+}

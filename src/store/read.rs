@@ -155,3 +155,7 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

@@ -252,3 +252,7 @@ fn record(disk: &dyn Disk, place: &Place, recorded: &Recorded) -> Result<(), Fil
         .and_then(|()| small_file::sync_open_directory(opened.as_ref()))
         .map_err(FileError::when("write", &path))
 }
+
+#[cfg(test)]
+#[path = "founding_tests.rs"]
+mod tests;

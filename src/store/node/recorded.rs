@@ -116,3 +116,7 @@ impl Recorded {
 fn birth(stat: &Stat) -> Option<i64> {
     stat.born.and_then(|born| i64::try_from(born).ok())
 }
+
+#[cfg(test)]
+#[path = "recorded_tests.rs"]
+mod tests;

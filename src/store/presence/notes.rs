@@ -205,6 +205,18 @@ mod tests {
     }
 
     #[test]
+    fn a_head_of_any_length_is_read_as_it_was_written() {
+        for length in 0..=RECORD {
+            let info = WorkerStarted { queues: vec!["q".repeat(length)], ..info() };
+            let head = head(&info, 9).unwrap();
+            assert!(head.len().is_multiple_of(RECORD));
+            let notes = Notes::parse(&head, 9);
+            assert_eq!(notes.info(), Some(&info));
+            assert_eq!(notes.start_of(&claim(3), "b1"), RunStart::Never);
+        }
+    }
+
+    #[test]
     fn only_the_workers_own_intact_file_of_this_boot_proves_anything() {
         let never = |content: &[u8], inode, boot| {
             Notes::parse(content, inode).start_of(&claim(3), boot) == RunStart::Never
