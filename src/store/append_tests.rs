@@ -11,9 +11,9 @@ use crate::store::append::{Fate, Written};
 use crate::store::clock::Clock;
 use crate::store::disk::{Disk, Open};
 use crate::store::error::StoreError;
-use crate::store::failing_disk::Failing;
 use crate::store::log::Log;
 use crate::store::mark::{self, Mark};
+use crate::store::odd_disk::Odd;
 use crate::store::real_disk::RealDisk;
 use crate::store::rotate::Reason;
 use crate::store::store_tests::{Queue, append_to, enqueue};
@@ -85,7 +85,7 @@ fn compact(queue: &Queue, removes: bool) {
     store.seal().unwrap();
     let mut compactor = store.compactor().unwrap();
     if !removes {
-        compactor.disk = Arc::new(Failing::where_it(|call| call.starts_with("unlink 0")));
+        compactor.disk = Arc::new(Odd::failing(|call| call.starts_with("unlink 0")));
     }
     assert_eq!(compactor.run(None).is_ok(), removes);
 }
@@ -192,7 +192,7 @@ fn what_a_base_takes_the_place_of_meanwhile_counts() {
         }
         false
     };
-    let mut log = log_on(&queue, Failing::where_it(removes));
+    let mut log = log_on(&queue, Odd::failing(removes));
     let written = write(&mut log, pause("a"));
     queue.open().read().unwrap();
     enqueue(&mut queue.open(), &["b"]).unwrap();
@@ -210,7 +210,7 @@ fn what_a_base_takes_the_place_of_meanwhile_counts() {
 #[test]
 fn what_cannot_be_looked_at_is_not_taken_for_gone() {
     for (case, nth) in
-        [("look at 00000001.jsonl", 0), ("open 00000002.jsonl", 0), ("look at 00000001.jsonl", 1)]
+        [("stat 00000001.jsonl", 0), ("open 00000002.jsonl", 0), ("stat 00000001.jsonl", 1)]
     {
         let queue = Queue::new();
         let (is_on, seen) =
@@ -219,7 +219,7 @@ fn what_cannot_be_looked_at_is_not_taken_for_gone() {
         let fails = move |call: &str| {
             on.load(Ordering::SeqCst) && call == case && seen.fetch_add(1, Ordering::SeqCst) == nth
         };
-        let mut log = log_on(&queue, Failing::where_it(fails));
+        let mut log = log_on(&queue, Odd::failing(fails));
         let written = write(&mut log, pause("a"));
         is_on.store(true, Ordering::SeqCst);
         let fate = log.commit(&written);
@@ -271,7 +271,7 @@ fn what_others_wrote_is_in_question_behind_the_mark_of_this_segment_and_boot() {
 #[test]
 fn names_are_synced_once_a_segment_and_the_mark_once_a_mebibyte() {
     let queue = Queue::new();
-    let disk = Failing::where_it(|_| false);
+    let disk = Odd::watched();
     let calls = Arc::clone(&disk.calls);
     let mut log = log_on(&queue, disk);
     doubt(&queue);
@@ -315,7 +315,7 @@ fn what_could_not_be_synced_is_carried_over_and_the_mark_comes_to_its_end() {
     ];
     for (case, before) in cases {
         let queue = Queue::new();
-        let mut log = log_on(&queue, Failing::where_it(|call| call == "sync 00000001.jsonl"));
+        let mut log = log_on(&queue, Odd::failing(|call| call == "sync 00000001.jsonl"));
         let written = write(&mut log, pause("a"));
         before(&queue, &mut log);
         assert_eq!(log.commit(&written).unwrap(), Fate::Durable, "{case}");

@@ -146,9 +146,7 @@ pub trait Handle: Send + Sync {
 
     /// Reads what stable storage has at `offset`, past what memory has of it; only where the disk can tell the two apart.
     /// What was not synced yet may be there or not.
-    fn read_stable(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.read_at(buffer, offset)
-    }
+    fn read_stable(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Appends in one call to the system; may be short.
     fn append(&self, bytes: &[u8]) -> io::Result<usize>;
@@ -250,4 +248,4 @@ pub fn append_all(file: &dyn Handle, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 #[path = "disk_tests.rs"]
-pub(crate) mod tests;
+mod tests;

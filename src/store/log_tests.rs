@@ -47,7 +47,8 @@ fn the_lock_is_waited_for_for_a_minute_and_no_longer() {
         Odd::new(move |call| {
             let pause = call.strip_prefix("pause ").map_or(0, |pause| pause.parse().unwrap());
             sum.fetch_add(pause, Ordering::SeqCst);
-            Ok(())
+            // What is told to wait doesn't.
+            if pause == 0 { Ok(()) } else { Err(io::ErrorKind::Other.into()) }
         }),
         queue.open(),
     );
@@ -67,7 +68,7 @@ fn a_link_to_the_queue_in_the_place_of_the_log_is_no_log() {
     fs::rename(log_dir(&queue), queue.root.join("log/aside")).unwrap();
     symlink("..", log_dir(&queue)).unwrap();
     let _held = hold(&queue.root);
-    let mut store = on(Odd::new(|_| Ok(())), queue.open());
+    let mut store = on(Odd::watched(), queue.open());
     let error = store.enqueue(fresh(&["b"])).unwrap_err();
     assert!(matches!(error, StoreError::Place(NodeError::LogMissing(_))), "{error}");
 }

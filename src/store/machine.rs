@@ -180,7 +180,7 @@ mod tests {
         let winner = Arc::clone(&other);
         let disk = Odd::new(move |call| {
             // The file is made by two renames, of which the second gives it its name.
-            let is_named = call.starts_with("rename machine.") && !call.ends_with(".tmp");
+            let is_named = call.starts_with("rename machine.") && call.ends_with(" machine");
             if is_named {
                 let made = one.machine_or_make(&RealDisk, &mut Ids::new(None)).unwrap();
                 *winner.lock().unwrap() = made;
@@ -195,7 +195,7 @@ mod tests {
 
         std::fs::remove_file(state.join("machine")).unwrap();
         let full = Odd::refusing(|call| {
-            let is_named = call.starts_with("rename machine.") && !call.ends_with(".tmp");
+            let is_named = call.starts_with("rename machine.") && call.ends_with(" machine");
             is_named.then_some(io::ErrorKind::StorageFull)
         });
         assert!(environment.machine_or_make(&full, &mut Ids::new(None)).is_err());
@@ -206,7 +206,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("id");
         let id = "0123456789abcdef0123456789ABCDEF";
-        let mut disk = Odd::new(|_| Ok(()));
+        let mut disk = Odd::watched();
         disk.moved = Some(("/etc/machine-id".into(), path.clone()));
         assert_eq!(machine_id(&disk).unwrap(), None, "there is no file");
         for (content, found) in [

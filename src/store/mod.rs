@@ -11,8 +11,6 @@ pub mod disk;
 pub mod doctor;
 mod enqueue;
 mod error;
-#[cfg(test)]
-pub(crate) mod failing_disk;
 mod files;
 pub mod ids;
 pub mod layout;
@@ -22,7 +20,7 @@ pub mod machine;
 pub mod mark;
 pub mod node;
 #[cfg(test)]
-mod odd_disk;
+pub(crate) mod odd_disk;
 pub mod presence;
 pub mod progress;
 mod read;

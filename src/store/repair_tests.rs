@@ -10,9 +10,9 @@ use crate::domain::decide::OnConflict;
 use crate::domain::event::{ConfigSet, Event, QueuePaused};
 use crate::domain::job::{JobId, Spec};
 use crate::store::clock::Clock;
-use crate::store::failing_disk::Failing;
 use crate::store::ids::Ids;
 use crate::store::machine::Environment;
+use crate::store::odd_disk::Odd;
 use crate::store::real_disk::RealDisk;
 use crate::store::{Enqueue, Setting};
 
@@ -196,7 +196,7 @@ fn a_repair_that_dies_at_any_step_is_finished_by_the_next() {
             if !sees_less {
                 assert_eq!(paused(root), expected, "{wound}: before");
             }
-            let disk = Arc::new(Failing::after(steps));
+            let disk = Arc::new(Odd::after(steps));
             let is_through = mend(&mut open_on(disk, root)).is_ok();
             if !sees_less {
                 assert_eq!(paused(root), expected, "{wound}: dead at step {steps}");
@@ -299,7 +299,7 @@ fn a_repair_that_comes_to_no_base_leaves_no_note_of_its_own() {
         for before in [None, Some("somebody met something"), Some("")] {
             let place = place();
             write_three(&mut open(place.path()));
-            let mut store = open_on(Arc::new(Failing::where_it(fails)), place.path());
+            let mut store = open_on(Arc::new(Odd::failing(fails)), place.path());
             let note = store.place().local().join("degraded");
             replace(&log(place.path()).join("00000002.jsonl"), "\"2a\"", "\"2x\"");
             if let Some(text) = before {
@@ -362,7 +362,7 @@ fn the_mark_by_which_damage_was_noted_is_synced_before_the_note() {
     let place = tempfile::tempdir().unwrap();
     write_three(&mut open(place.path()));
     replace(&log(place.path()).join("00000003.jsonl"), "\"3b\"", "\"3x\"");
-    let disk = Failing::after(usize::MAX);
+    let disk = Odd::after(usize::MAX);
     open_on(Arc::new(disk.clone()), place.path()).sync_what_was_read().unwrap_err();
     let calls = disk.calls.lock().unwrap().clone();
     let at = |call: &str| calls.iter().position(|other| other == call);

@@ -8,7 +8,7 @@ use crate::domain::event::ConfigSet;
 use crate::store::Store;
 use crate::store::clock::Clock;
 use crate::store::disk::Disk as _;
-use crate::store::disk::tests::Odd;
+use crate::store::odd_disk::Odd;
 use crate::store::real_disk::RealDisk;
 use crate::store::store_tests::{Queue, append_to, enqueue, job};
 
@@ -54,12 +54,10 @@ fn half_synced() -> (Queue, u64) {
 fn bad_disks() -> [(&'static str, Odd); 2] {
     let fails = std::sync::atomic::AtomicBool::new(true);
     let fails_once = move |call: &str| {
-        let is_it = call == "sync 00000001.jsonl";
-        (is_it && fails.swap(false, std::sync::atomic::Ordering::SeqCst))
-            .then(|| io::Error::other("the disk fails"))
+        call == "sync 00000001.jsonl" && fails.swap(false, std::sync::atomic::Ordering::SeqCst)
     };
     let lost = Odd::always("stored 00000001.jsonl", io::ErrorKind::Other);
-    [("a sync that fails", Odd::new(fails_once)), ("one that failed before", lost)]
+    [("a sync that fails", Odd::failing(fails_once)), ("one that failed before", lost)]
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::domain::event::BatchCommitted;
 use crate::domain::timestamp::Timestamp;
 use crate::store::disk::Disk as _;
 use crate::store::disk::Open;
-use crate::store::disk::tests::Odd;
+use crate::store::odd_disk::Odd;
 use crate::store::real_disk::RealDisk;
 
 /// A line with a field of so many bytes.

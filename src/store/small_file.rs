@@ -206,7 +206,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::store::disk::tests::Odd;
+    use crate::store::odd_disk::Odd;
     use crate::store::real_disk::RealDisk;
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
     fn what_the_disk_refuses_is_told_as_it_was() {
         let place = tempfile::tempdir().unwrap();
         let full = io::ErrorKind::StorageFull;
-        for call in ["open a.tmp", "append a.tmp", "sync a.tmp", "rename a"] {
+        for call in ["open a.tmp", "append a.tmp", "sync a.tmp", "rename a.tmp a"] {
             let disk = Odd::always(call, full);
             let directory = disk.open(place.path(), Open::Directory).unwrap();
             let made = create(directory.as_ref(), "a", b"one", None);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::*;
 use crate::domain::event::{ConfigSet, QueuePaused};
 use crate::store::clock::Clock;
-use crate::store::disk::tests::Odd;
 use crate::store::ids::Ids;
 use crate::store::line;
 use crate::store::machine::Environment;
+use crate::store::odd_disk::Odd;
 use crate::store::real_disk::RealDisk;
 use crate::store::store_tests::{Queue, append_to, enqueue};
 use crate::store::{Setting, Store};
@@ -228,10 +228,8 @@ fn a_line_that_is_carried_over_comes_once() {
     assert_eq!(jobs(&mut tail, &queue.open()), ["a", "b"]);
     let mut store = queue.open();
     let fails = std::sync::atomic::AtomicBool::new(true);
-    store.disk = Arc::new(Odd::new(move |call| {
-        let fails =
-            call == "sync 00000001.jsonl" && fails.swap(false, std::sync::atomic::Ordering::SeqCst);
-        fails.then(|| io::Error::other("the disk fails"))
+    store.disk = Arc::new(Odd::failing(move |call| {
+        call == "sync 00000001.jsonl" && fails.swap(false, std::sync::atomic::Ordering::SeqCst)
     }));
     enqueue(&mut store, &["c"]).unwrap();
     assert_eq!(queue.segments().len(), 2);

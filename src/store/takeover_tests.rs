@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::disk::Lock;
-use super::failing_disk::{Failing, last};
+use super::odd_disk::{Odd, last};
 use super::presence::WorkerLock;
 use super::real_disk::RealDisk;
 use super::repair::Step;
@@ -209,7 +209,7 @@ fn it_may_be_ended_at_any_step() {
         let queue = Queue::new();
         let old = rolled_back(&queue);
         let mut store = queue.open();
-        store.disk = Arc::new(Failing::after(left));
+        store.disk = Arc::new(Odd::after(left));
         let done = store.take_over();
         drop(store);
         // The old node is refused, unless the new one stands.
@@ -259,7 +259,7 @@ fn store_own(store: &mut Store) -> &NodeState {
 fn what_is_named_is_stored_before() {
     let queue = Queue::new();
     rolled_back(&queue);
-    let disk = Failing::after(usize::MAX);
+    let disk = Odd::after(usize::MAX);
     let mut store = queue.open();
     store.disk = Arc::new(disk.clone());
     let node = store.take_over().unwrap().unwrap().to;

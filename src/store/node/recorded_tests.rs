@@ -10,7 +10,7 @@ fn stat(inode: u64, born: Option<i128>) -> Stat {
 }
 
 fn disk(kind: FileSystem) -> Odd {
-    let mut disk = Odd::new(|_| Ok(()));
+    let mut disk = Odd::watched();
     disk.kind = Some(kind);
     disk
 }

@@ -10,7 +10,7 @@ use super::tests::{
 use super::*;
 use crate::store::clock::Clock;
 use crate::store::disk::Lock;
-use crate::store::failing_disk::{Failing, last};
+use crate::store::odd_disk::{Odd, last};
 use crate::store::progress::Progress;
 use crate::store::real_disk::RealDisk;
 
@@ -155,7 +155,7 @@ fn writers_are_let_in_where_there_is_a_note_and_it_can_go() {
     fs::write(&note, "a page\n").unwrap();
     let local = last(&store.place().local());
     for call in ["unlink degraded".to_owned(), format!("sync {local}")] {
-        let disk = Failing::where_it(move |made| made == call);
+        let disk = Odd::failing(move |made| made == call);
         let mut store = open_on(Arc::new(disk), place.path());
         // What a power cut may bring back is not said to be gone.
         store.repair(Step::Reopen).unwrap_err();
@@ -203,7 +203,7 @@ fn caches_go_and_with_them_what_was_read_from_them() {
     store.tell(Progress::to(|_| {}));
     store.read().unwrap();
     assert!(store.own().unwrap().facts.paused.is_empty());
-    let disk = Failing::where_it(|call| call == "unlink state.ckpt");
+    let disk = Odd::failing(|call| call == "unlink state.ckpt");
     open_on(Arc::new(disk), place.path()).repair(Step::DropCaches).unwrap_err();
     let done = store.repair(Step::DropCaches).unwrap().done;
     assert_eq!(done, [format!("removed the caches in {}", cache.display())]);

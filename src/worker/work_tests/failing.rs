@@ -11,7 +11,7 @@ use crate::domain::job::{JobState, RunResult};
 use crate::domain::policy::RetryPolicy;
 use crate::store::StoreError;
 use crate::store::disk::{Disk, Lock, Open};
-use crate::store::failing_disk::Failing;
+use crate::store::odd_disk::Odd;
 use crate::store::real_disk::RealDisk;
 use crate::worker::committer::{Batch, Wanted, commit};
 use crate::worker::reporter::Notice;
@@ -26,7 +26,9 @@ fn a_worker_whose_log_cannot_be_written_lets_its_jobs_finish_and_says_so() {
         queue.spec("later", "touch three"),
     ]);
     let is_broken = Arc::new(AtomicBool::new(false));
-    let disk = Failing::once(Arc::clone(&is_broken));
+    let broken = Arc::clone(&is_broken);
+    let disk =
+        Odd::failing(move |call| call.starts_with("append ") && broken.load(Ordering::SeqCst));
     let mut store = queue.open_on(Arc::new(disk), "boot-1");
     let (failing, broken) = (queue.path("failing"), queue.path("broken"));
     let worker = thread::spawn(move || {
