@@ -118,6 +118,28 @@ fn what_is_behind_the_mark_of_a_file_whose_sync_failed_is_carried_over() {
     }
 }
 
+/// Once it was not found where it was looked for from the end, and what was carried was taken for damage.
+#[test]
+fn the_longest_line_is_carried_over_as_any_other() {
+    let (queue, _) = half_synced();
+    let mark = std::fs::read(mark_of(&queue)).unwrap();
+    let placed = lines(&queue, 1).pop().unwrap();
+    let room = line::LONGEST - (placed.end - placed.start) as usize;
+    let mut spec = job("c");
+    spec.name = Some("x".repeat(room - r#","name":"""#.len()));
+    let mut store = queue.open();
+    store.transact(|_, _| Ok((vec![Event::Enqueued(Box::new(spec.clone()))], ()))).unwrap();
+    let placed = lines(&queue, 1).pop().unwrap();
+    assert_eq!((placed.end - placed.start) as usize, line::LONGEST);
+    std::fs::write(mark_of(&queue), mark).unwrap();
+    let [(_, disk), _] = bad_disks();
+    let mut store = queue.open();
+    store.disk = Arc::new(disk);
+    set(&mut store, "max_lost", "7");
+    assert_eq!(headers(&queue)[1].carried, 2);
+    assert_eq!(queue.ids(), ["a", "b", "c"]);
+}
+
 #[test]
 fn whole_lines_stay_where_they_are_as_long_as_the_disk_is_sound() {
     let (queue, _) = half_synced();

@@ -4,7 +4,9 @@ use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
 use super::*;
+use crate::domain::decide;
 use crate::domain::event::{ConfigSet, QueuePaused};
+use crate::domain::job::JobId;
 use crate::store::clock::Clock;
 use crate::store::ids::Ids;
 use crate::store::line;
@@ -105,6 +107,15 @@ fn of_what_was_compacted_only_the_news_are_told_and_the_rest_is_counted() {
     enqueue(&mut store, &["e"]).unwrap();
     assert_eq!(jobs(&mut tail, &store), ["d", "e"]);
     assert_eq!(tail.summed_up, 4);
+    // One of which something new is to be told is older than what was told.
+    let a = JobId::new("a").unwrap();
+    let cancel = |node: &_, _| {
+        let cancelled = decide::cancel(node, &a, None)?;
+        Ok((cancelled.into_iter().collect(), ()))
+    };
+    store.transact(cancel).unwrap();
+    compact(&mut store);
+    assert_eq!(jobs(&mut tail, &store), ["a"]);
     let mut fresh = Tail::default();
     assert_eq!(jobs(&mut fresh, &store), ["a", "b", "c", "d", "e"]);
     assert_eq!(fresh.summed_up, 0);
