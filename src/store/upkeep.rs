@@ -277,3 +277,7 @@ fn remove_unheld(shard: &dyn Handle, name: &str) -> bool {
     let _ = file.unlock();
     removed
 }
+
+#[cfg(test)]
+#[path = "upkeep_tests.rs"]
+mod tests;

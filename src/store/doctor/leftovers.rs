@@ -200,3 +200,7 @@ fn is_copy(name: &str) -> bool {
 fn is_of_a_tool(name: &str) -> bool {
     name.starts_with(".syncthing.") || name.starts_with("~syncthing~") || name.starts_with(".~")
 }
+
+#[cfg(test)]
+#[path = "leftovers_tests.rs"]
+mod tests;

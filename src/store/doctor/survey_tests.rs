@@ -40,6 +40,13 @@ fn a_log_that_is_not_there_is_missed_where_something_was_synced_and_one_that_can
 
 #[test]
 fn segments_that_are_missing_are_counted() {
+    let draft = Draft::new(2);
+    draft.remove(1);
+    draft.assert(
+        Damaged,
+        &[(1, 2)],
+        &["sequence of 2: seq 1 to 2 are missing", "headers of 1: the segment is missing"],
+    );
     let draft = Draft::new(3);
     draft.remove(2);
     draft.assert(
@@ -131,6 +138,10 @@ fn what_was_synced_is_there_or_the_log_was_rolled_back() {
     draft.put(3, &[encode(head(3)), pause_at(5, at(51)), pause(6)].concat());
     let other = format!("{back} another line ends at byte {} than was synced there", full - one());
     draft.assert(RolledBack, &[], &[&other]);
+    let draft = Draft::new(3).mark(3, 2);
+    draft.put(3, &[encode(head(3)), pause(5), pause_at(6, at(61))].concat());
+    let last = format!("{back} another line ends at byte {full} than was synced there");
+    draft.assert(RolledBack, &[], &[&last]);
     // No line ends there.
     let mut draft = Draft::new(3).mark(3, 1);
     draft.mark.as_mut().unwrap().len += 1;
