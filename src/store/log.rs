@@ -198,11 +198,16 @@ impl Locked<'_> {
             };
             return Err(StoreError::TooNew { path, what });
         }
-        let len =
-            active.file.stat().map_err(StoreError::io("look at", &self.log.file(number)))?.len;
-        if let Some(mark) = &mark {
-            self.check_mark(mark, number, len, is_fresh)?;
+        let stat = active.file.stat().map_err(StoreError::io("look at", &self.log.file(number)));
+        let checked = stat.and_then(|stat| match &mark {
+            Some(mark) => self.check_mark(mark, number, stat.len, is_fresh).map(|()| stat.len),
+            None => Ok(stat.len),
+        });
+        if checked.is_err() {
+            // What lies before it is to be looked at the next time too.
+            self.log.active = None;
         }
+        let len = checked?;
         if self.log.active.as_ref().is_some_and(|active| active.len != len) {
             self.read_end(number, len)?;
         }

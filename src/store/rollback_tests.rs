@@ -110,12 +110,27 @@ fn scene() -> (Queue, Store, Store) {
     (queue, reader, writer)
 }
 
+/// Begins a third segment that says of the second that it has so many bytes less, and ends so many lines before its end.
+fn seal_before(queue: &Queue, bytes: u64, lines: u64) {
+    let text = fs::read(queue.log(2)).unwrap();
+    let last = segment::cut(&text, 0).good.pop().unwrap();
+    let (len, seq) = (last.end - bytes, last.record.seq - lines);
+    let text = String::from_utf8(text).unwrap();
+    let header = text.split_once('\n').unwrap().0;
+    let body =
+        header[..header.rfind(",\"crc\"").unwrap()].replace("\"segment\":2", "\"segment\":3");
+    let at = body.find("\"prev\"").unwrap();
+    let end = at + body[at..].find('}').unwrap();
+    let prev = format!("\"prev\":{{\"segment\":2,\"len\":{len},\"seq\":{seq}");
+    fs::write(queue.log(3), line(&format!("{}{prev}{}", &body[..at], &body[end..]))).unwrap();
+}
+
 /// What is done to a log, and under which name.
 type Deed = (&'static str, fn(&Queue));
 
 #[test]
 fn nobody_writes_on_a_log_that_is_not_the_one_that_was_synced() {
-    let deeds: [Deed; 11] = [
+    let deeds: [Deed; 12] = [
         ("the end is cut off at a line", |queue| {
             let text = fs::read_to_string(queue.log(2)).unwrap();
             let end = text.trim_end().rfind('\n').unwrap() + 1;
@@ -159,21 +174,8 @@ fn nobody_writes_on_a_log_that_is_not_the_one_that_was_synced() {
             let body = header[..header.rfind(",\"crc\"").unwrap()].replace("\"desk\"", "\"nas-\"");
             fs::write(queue.log(2), line(&body) + rest).unwrap();
         }),
-        ("the segment is sealed too early", |queue| {
-            let text = fs::read_to_string(queue.log(2)).unwrap();
-            let header = text.split_once('\n').unwrap().0;
-            let prev = fs::metadata(queue.log(2)).unwrap().len() - 2;
-            let body = header[..header.rfind(",\"crc\"").unwrap()]
-                .replace("\"segment\":2", "\"segment\":3");
-            let at = body.find("\"prev\"").unwrap();
-            let end = at + body[at..].find('}').unwrap();
-            let next = format!(
-                "{}\"prev\":{{\"segment\":2,\"len\":{prev},\"seq\":5{}",
-                &body[..at],
-                &body[end..]
-            );
-            fs::write(queue.log(3), line(&next)).unwrap();
-        }),
+        ("the segment is sealed too early", |queue| seal_before(queue, 2, 0)),
+        ("the segment is sealed before its last line", |queue| seal_before(queue, 0, 1)),
     ];
     for (case, deed) in deeds {
         let (queue, mut reader, mut writer) = scene();
@@ -258,8 +260,12 @@ fn what_was_synced_of_an_earlier_segment_is_looked_at_too() {
         let mut reader = queue.open();
         deed(&queue);
         assert!(reader.read().unwrap().rolled_back.is_some(), "{case}");
-        let error = enqueue(&mut queue.open(), &["c"]).expect_err(case);
-        assert!(matches!(error, StoreError::RolledBack { .. }), "{case}: {error}");
+        // Once the second attempt of a process was let through.
+        let mut writer = queue.open();
+        for ids in [&["c"][..], &["d"], &["e", "f"]] {
+            let error = enqueue(&mut writer, ids).expect_err(case);
+            assert!(matches!(error, StoreError::RolledBack { .. }), "{case}: {error}");
+        }
     }
 }
 
@@ -270,4 +276,35 @@ fn a_line_that_does_not_hold_is_damage_and_no_other_log() {
     fs::write(queue.log(2), text.replace("\"job\":\"d\"", "\"job\":\"e\"")).unwrap();
     let error = enqueue(&mut queue.open(), &["x"]).unwrap_err();
     assert!(matches!(error, StoreError::Damaged(_)), "{error}");
+}
+
+/// Where the line of the mark does not hold, what stands around it says nothing.
+#[test]
+fn another_line_is_one_that_holds_and_reaches_over_the_place_of_the_mark() {
+    use super::mark::Mark;
+    use super::rollback::other_line;
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("log");
+    let ts = "2026-02-02T03:04:05Z".parse().unwrap();
+    let event = Event::QueuePaused(QueuePaused { queue: None, until: None });
+    let lines: Vec<Vec<u8>> = (1..=3).map(|seq| super::line::encode(seq, ts, ts, &event)).collect();
+    let [one, len] = [lines[0].len(), lines[0].len() + lines[1].len()];
+    let look = |bytes: &[u8], len: usize| {
+        fs::write(&path, bytes).unwrap();
+        let file = real_disk::RealDisk.open(&path, Open::Read).unwrap();
+        let line = String::from_utf8(lines[1][lines[1].len() - 11..][..8].to_vec()).unwrap();
+        let (node, boot) = ("desk".to_owned(), "boot".to_owned());
+        let mark = Mark { node, segment: 1, len: len as u64, seq: 2, line, boot };
+        other_line(file.as_ref(), &mark).unwrap()
+    };
+    let whole = lines.concat();
+    assert_eq!(look(&whole, len), None);
+    let mut broken = whole.clone();
+    broken[one + 9] ^= 1;
+    assert_eq!(look(&broken, len), None, "it is damage");
+    assert_eq!(look(&whole[..one], len), None, "it is not there");
+    for (bytes, len, seq) in [(&whole, len - 1, 2), (&whole, len + 1, 3), (&whole, one, 1)] {
+        let told = look(bytes, len).unwrap();
+        assert!(told.ends_with(&format!("is another, of seq {seq}")), "{told}");
+    }
 }
