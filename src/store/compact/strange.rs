@@ -124,7 +124,8 @@ fn is_large(job: &Job) -> bool {
         tail + run.error.as_ref().map_or(0, String::len)
     };
     let runs = job.runs.iter().map(run).sum::<usize>();
-    let sum = size(spec.command.as_ref()) + stdin + env + argv + meta + tags + runs;
+    let reason = job.reason.as_ref().map_or(0, String::len);
+    let sum = size(spec.command.as_ref()) + stdin + env + argv + meta + tags + runs + reason;
     sum > line::LONGEST / 8
 }
 
@@ -141,3 +142,7 @@ fn named_job(line: &[u8]) -> Option<JobId> {
     }
     serde_json::from_slice::<Named>(line).ok().map(|named| named.job)
 }
+
+#[cfg(test)]
+#[path = "strange_tests.rs"]
+mod tests;
