@@ -120,8 +120,12 @@ fn a_base_comes_to_the_same_state() {
     let queue = Queue::new();
     let mut store = fill(&queue);
     let before = state_of(&queue);
+    let rehearsed = store.compactor().unwrap().rehearse(&[]).unwrap();
     let done = compact(&mut store);
+    assert_eq!(rehearsed, Ok(done));
     assert_eq!(queue.segments(), ["00000001-00000001.base.jsonl", "00000002.jsonl"]);
+    let len = std::fs::metadata(queue.root.join("log/desk/00000001-00000001.base.jsonl")).unwrap();
+    assert_eq!(len.len(), done.after);
     assert!(done.after < done.before, "{done:?}");
     assert_eq!(state_of(&queue), before);
     // A second one takes in the first.
@@ -239,6 +243,67 @@ fn what_an_earlier_one_left_is_cleared_away_or_ends_it() {
         std::fs::write(directory.join("00000001-00000001.base.jsonl"), &base[..cut]).unwrap();
         assert_eq!(state_of(&queue), before);
     }
+}
+
+/// Where a base is not whole, it may be all that there is of what it stood for: that is for a repair.
+#[test]
+fn of_other_bases_the_lower_ones_go_and_the_higher_ones_stay() {
+    let queue = Queue::new();
+    let mut store = queue.open();
+    let directory = queue.root.join("log/desk");
+    let (first, high) = ("00000001-00000001.base.jsonl", "00000001-00000009.base.jsonl");
+    enqueue(&mut store, &["a"]).unwrap();
+    compact(&mut store);
+    let base = std::fs::read(directory.join(first)).unwrap();
+    enqueue(&mut store, &["b"]).unwrap();
+    compact(&mut store);
+    std::fs::write(directory.join(first), &base).unwrap();
+    std::fs::write(directory.join(high), &base).unwrap();
+    assert_eq!(store.compactor().unwrap().run(None).unwrap(), Err(Idle::Nothing));
+    let left = ["00000001-00000002.base.jsonl", high, "00000003.jsonl"];
+    assert_eq!(queue.segments(), left);
+}
+
+#[test]
+fn what_a_newer_version_has_written_in_is_not_compacted() {
+    let changes = [("\"v\":1,", "\"v\":2,"), ("\"why\":", "\"requires\":[\"moon\"],\"why\":")];
+    for (from, to) in changes {
+        let queue = Queue::new();
+        let mut store = fill(&queue);
+        store.seal().unwrap();
+        let text = std::fs::read_to_string(queue.log(2)).unwrap();
+        let body = text[..text.rfind(",\"crc\"").unwrap()].replacen(from, to, 1);
+        assert!(body.contains(to), "{text}");
+        let crc = crc32c::crc32c(body.as_bytes());
+        std::fs::write(queue.log(2), format!("{body},\"crc\":\"{crc:08x}\"}}\n")).unwrap();
+        let error = store.compactor().unwrap().run(None).unwrap_err();
+        assert!(matches!(error, StoreError::TooNew { .. }), "{error}");
+        assert_eq!(queue.segments(), ["00000001.jsonl", "00000002.jsonl"]);
+    }
+}
+
+/// A writer that stood behind the place where a segment was cut sees by it that its lines are gone.
+#[test]
+fn a_base_says_where_segments_were_cut_on_doubt_in_this_boot() {
+    let queue = Queue::new();
+    let cut = |last| {
+        let path = queue.root.join("log/desk").join(segment::base_name(1, last));
+        let file = crate::store::real_disk::RealDisk.open(&path, Open::Read).unwrap();
+        segment::read_header(file.as_ref()).unwrap().unwrap().1.cut
+    };
+    enqueue(&mut queue.open(), &["a"]).unwrap();
+    let len = std::fs::metadata(queue.log(1)).unwrap().len();
+    append_to(&queue.log(1), b"{\"seq\":9,\"ts\"");
+    let mut store = queue.open();
+    enqueue(&mut store, &["b"]).unwrap();
+    // Of what is sealed in good order nothing is said, and what a base said stays said.
+    for round in 0..2 {
+        enqueue(&mut store, &[&format!("c{round}")]).unwrap();
+        assert_eq!(cut(compact(&mut store).last), BTreeMap::from([(1, len)]));
+    }
+    let mut store = queue.open_in_boot("boot-2");
+    enqueue(&mut store, &["d"]).unwrap();
+    assert_eq!(cut(compact(&mut store).last), BTreeMap::new());
 }
 
 /// A base of which a line was swapped, doubled or left out holds line for line, and only its sum tells; of one that was

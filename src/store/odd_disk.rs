@@ -83,7 +83,10 @@ impl Odd {
 
     /// Calls fail, without a kind.
     pub(crate) fn failing(fails: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        Self::refusing(move |call| fails(call).then_some(io::ErrorKind::Other))
+        Self::new(move |call| match fails(call) {
+            true => Err(io::Error::other("the disk fails")),
+            false => Ok(()),
+        })
     }
 
     /// Everything fails from the n-th change on, as for a process that is gone by then.

@@ -71,12 +71,12 @@ fn a_large_segment_is_cut_the_same_way_in_parallel() {
         }
         bytes
     };
-    let bytes: Vec<u8> = (0..150).flat_map(line).chain(*b"torn").collect();
+    let bytes: Vec<u8> = (0..110).flat_map(line).chain(*b"torn").collect();
     let (whole, plain) = (cut(&bytes, 7), cut_chunk(&bytes, 7));
     assert_eq!(whole.good, plain.good);
     assert_eq!(whole.bad, plain.bad);
     assert_eq!((whole.good_prefix, whole.end), (plain.good_prefix, plain.end));
-    assert_eq!(whole.bad.len(), 15);
+    assert_eq!(whole.bad.len(), 11);
 }
 
 #[test]
@@ -130,8 +130,8 @@ fn the_last_line_is_read_up_to_the_length_of_the_longest() {
     let read = |content: &[u8]| {
         read_last(file_of(place.path(), content).as_ref(), content.len() as u64).unwrap()
     };
-    for len in [200, 1023, 1024, 1025, 4096, 5000, line::LONGEST - 1, line::LONGEST] {
-        for before in [Vec::new(), line(6, 3), line(6, 3000)] {
+    for len in [200, 1023, 1024, 1025, 4096, 5000, line::LONGEST] {
+        for before in [Vec::new(), line(6, 3000)] {
             let (start, bytes) = (before.len() as u64, [before, line_of(len)].concat());
             let placed = read(&bytes).unwrap_or_else(|| panic!("none of {len} bytes at {start}"));
             assert_eq!((placed.start, placed.end), (start, start + len as u64));

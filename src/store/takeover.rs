@@ -264,3 +264,79 @@ fn fit(event: &mut Event) -> Result<(), StoreError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::bytes::Bytes;
+    use crate::domain::event::Record;
+    use crate::domain::job::{Claim, Run, Tail};
+    use crate::store::store_tests::job;
+
+    #[test]
+    fn what_was_missing_and_is_held_is_told_where_there_is_any() {
+        let told = |synced, held| {
+            let (from, to) = ("old".to_owned(), "new".to_owned());
+            Takeover { from, to, upto: 3, synced, taken: 2, held, damage: Vec::new() }.to_string()
+        };
+        let other = "the log of node old was rolled back: what stands there is not what was synced; \
+                     node new goes on in its stead, with 2 jobs";
+        for synced in [None, Some(2), Some(3)] {
+            assert_eq!(told(synced, 0), other);
+        }
+        assert!(told(Some(4), 1).contains("the line of seq 4 is missing"), "{}", told(Some(4), 1));
+        assert!(told(Some(5), 0).contains("2 lines, seq 4 to 5, are missing"));
+        assert!(
+            told(None, 1)
+                .ends_with("jobs, of which 1 are held until they are retried or cancelled")
+        );
+    }
+
+    fn len(event: &Event) -> usize {
+        line::encode(u64::MAX, Timestamp::MIN, Timestamp::MAX, event).len()
+    }
+
+    /// A job of two runs, taken over: it has `command` bytes to run, and printed `tail` bytes in each.
+    fn taken(command: usize, tail: usize) -> Event {
+        let mut spec = job("a");
+        spec.command = Some(Bytes(vec![b'x'; command]));
+        let (mut state, at) = (NodeState::default(), "2026-02-02T03:04:05Z".parse().unwrap());
+        let event = Event::Enqueued(Box::new(spec));
+        state.apply(&Record { seq: 1, ts: at, wall: None, event }).unwrap();
+        let mut events = takeover::take_over(&state, "old", None, at);
+        let Some(Event::Taken(mut taken)) = events.pop() else { panic!("{events:?}") };
+        taken.state.runs = (1..=2)
+            .map(|run| {
+                let claim = Claim::new("desk.2abcdefg", 1);
+                let tail = (tail > 0).then(|| Tail { out: "o".repeat(tail), err: String::new() });
+                let (finished_at, result, ms, error) = (None, None, None, None);
+                Run { run, claim, started_at: at, finished_at, result, ms, error, tail }
+            })
+            .collect();
+        Event::Taken(taken)
+    }
+
+    /// What the job has left, as the number of each run and whether it has what was printed; none where it is too long.
+    fn fitted(mut event: Event) -> Option<Vec<(u32, bool)>> {
+        fit(&mut event).ok()?;
+        assert!(len(&event) <= line::LONGEST);
+        let Event::Taken(taken) = event else { panic!() };
+        Some(taken.state.runs.iter().map(|run| (run.run, run.tail.is_some())).collect())
+    }
+
+    #[test]
+    fn a_job_is_cut_no_more_than_it_must_be() {
+        let whole = line::LONGEST - len(&taken(0, 9));
+        let silent = line::LONGEST - len(&taken(0, 0));
+        let mut one = taken(0, 0);
+        let Event::Taken(last) = &mut one else { panic!() };
+        last.state.runs.remove(0);
+        let bare = line::LONGEST - len(&one);
+        assert_eq!(fitted(taken(whole, 9)), Some(vec![(1, true), (2, true)]));
+        assert_eq!(fitted(taken(whole + 1, 9)), Some(vec![(1, false), (2, false)]));
+        assert_eq!(fitted(taken(silent, 9)), Some(vec![(1, false), (2, false)]));
+        assert_eq!(fitted(taken(silent + 1, 9)), Some(vec![(2, false)]));
+        assert_eq!(fitted(taken(bare, 9)), Some(vec![(2, false)]));
+        assert_eq!(fitted(taken(bare + 1, 9)), None);
+    }
+}

@@ -165,6 +165,35 @@ fn a_log_that_is_gone_is_begun_anew() {
     }
 }
 
+/// Without a mark nobody knows how far it had come; a mark that cannot be opened is not that.
+#[test]
+fn of_a_log_that_is_gone_without_its_mark_nothing_is_said() {
+    let queue = Queue::new();
+    enqueue(&mut queue.open(), &["a"]).unwrap();
+    fs::remove_dir_all(queue.root.join("log/desk")).unwrap();
+    let mut store = queue.open();
+    let mark = store.place().mark();
+    store.disk = Arc::new(Odd::always("open mark", std::io::ErrorKind::PermissionDenied));
+    let error = store.take_over().unwrap_err().to_string();
+    assert!(error.contains("mark"), "{error}");
+    assert_eq!(queue.open().place().node(), Some("desk"));
+    fs::remove_file(mark).unwrap();
+    assert_eq!(queue.open().take_over().unwrap().unwrap().synced, None);
+}
+
+/// Only that there is nothing to remove is no failure.
+#[test]
+fn what_cannot_be_removed_is_told_of() {
+    for call in ["unlink 00000001.jsonl", "unlink degraded"] {
+        let queue = Queue::new();
+        rolled_back(&queue);
+        let mut store = queue.open();
+        store.disk = Arc::new(Odd::failing(move |other| other == call));
+        let error = store.take_over().unwrap_err().to_string();
+        assert!(error.contains("the disk fails"), "{call}: {error}");
+    }
+}
+
 #[test]
 fn nothing_is_taken_over_while_anything_lives() {
     let queue = Queue::new();

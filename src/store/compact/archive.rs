@@ -92,3 +92,7 @@ impl Compactor {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "archive_tests.rs"]
+mod tests;

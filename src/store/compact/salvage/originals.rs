@@ -125,3 +125,7 @@ fn header_of(last: u64, segments: &Segments) -> Segment {
         app: String::new(),
     }
 }
+
+#[cfg(test)]
+#[path = "originals_tests.rs"]
+mod tests;
