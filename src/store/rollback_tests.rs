@@ -300,7 +300,7 @@ fn another_line_is_one_that_holds_and_reaches_over_the_place_of_the_mark() {
     let whole = lines.concat();
     assert_eq!(look(&whole, len), None);
     let mut broken = whole.clone();
-    broken[one + 9] ^= 1;
+    broken[len - 4] ^= 1;
     assert_eq!(look(&broken, len), None, "it is damage");
     assert_eq!(look(&whole[..one], len), None, "it is not there");
     for (bytes, len, seq) in [(&whole, len - 1, 2), (&whole, len + 1, 3), (&whole, one, 1)] {
