@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::survey::Survey;
-use super::disk::{Disk, Handle, Lock, Open};
+use super::disk::{Disk, Handle, Lock, Open, is_no_directory};
 use super::replay::View;
 use super::{Store, StoreError};
 
@@ -249,6 +249,10 @@ impl Store {
                 continue;
             }
             let path = self.place.log_dir(&node);
+            let opened = self.disk.open(&path, Open::Directory);
+            if opened.as_ref().is_err_and(is_no_directory) {
+                continue;
+            }
             match self.survey(&path, &node, None) {
                 Ok(survey) => {
                     count += 1;
@@ -257,7 +261,6 @@ impl Store {
                         check.note(&finding.file, finding.what);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
                 Err(error) => check.note(&path, format!("cannot be read: {error}")),
             }
         }
@@ -310,6 +313,10 @@ fn names(disk: &dyn Disk, path: &Path) -> io::Result<Vec<String>> {
 fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
+
+#[cfg(test)]
+#[path = "doctor/refusing_tests.rs"]
+mod refusing;
 
 #[cfg(test)]
 #[path = "doctor_tests.rs"]

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Condition, Level, Report};
+use super::refusing::Refusing;
+use super::{Check, Condition, Level, Report, names};
 use crate::domain::decide::OnConflict;
 use crate::domain::event::{Event, QueuePaused};
 use crate::domain::job::{JobId, Spec};
@@ -13,6 +14,7 @@ use crate::store::clock::Clock;
 use crate::store::disk::{Disk, Handle, Lock, Open, Stat};
 use crate::store::ids::Ids;
 use crate::store::machine::Environment;
+use crate::store::progress::Progress;
 use crate::store::real_disk::RealDisk;
 use crate::store::{Enqueue, Setting, Store};
 
@@ -89,6 +91,80 @@ fn a_checkpoint_in_which_a_job_is_not_found_by_its_id_is_a_fault() {
     let (level, what) = found(&examine(&open(place.path())), "checkpoint");
     assert_eq!(level, Level::Fault);
     assert!(what.contains("1 job of node desk"), "{what}");
+}
+
+/// Of a check that finds very much, the gravest is known also where it is not kept.
+#[test]
+fn of_what_a_check_finds_the_first_is_kept_and_the_rest_counted() {
+    let mut check = Check::new("lines");
+    for _ in 0..Check::KEPT {
+        check.note(Path::new("a"), "something");
+    }
+    assert_eq!((check.found.len(), check.more, check.level()), (Check::KEPT, 0, Level::Note));
+    (0..2).for_each(|_| check.fault(Path::new("a"), "worse"));
+    assert_eq!((check.found.len(), check.more, check.level()), (Check::KEPT, 2, Level::Fault));
+    let skipped = Check::skipped("lines", "there is no log");
+    assert_eq!(skipped.skipped.as_deref(), Some("there is no log"));
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_empty_and_what_is_none_is_an_error() {
+    let place = tempfile::tempdir().unwrap();
+    assert_eq!(names(&RealDisk, &place.path().join("none")).unwrap(), [""; 0]);
+    std::fs::write(place.path().join("b"), "").unwrap();
+    std::fs::write(place.path().join("a"), "").unwrap();
+    assert_eq!(names(&RealDisk, place.path()).unwrap(), ["a", "b"]);
+    assert!(names(&RealDisk, &place.path().join("a")).is_err());
+}
+
+#[test]
+fn the_logs_of_others_are_counted_and_what_is_wrong_in_them_is_noted() {
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    pause(&mut store, "slow");
+    let logs = store.place().logs();
+    std::fs::write(logs.join("notes"), "").unwrap();
+    std::fs::create_dir(logs.join(".stfolder")).unwrap();
+    let check = store.check_other_nodes().unwrap();
+    assert_eq!((&*check.summary, check.found.len(), check.hint), ("0 other logs", 0, None));
+    std::fs::create_dir(logs.join("nas")).unwrap();
+    assert_eq!(store.check_other_nodes().unwrap().summary, "1 other log");
+    std::fs::write(logs.join("nas/00000001.jsonl"), "no line\n").unwrap();
+    std::os::unix::fs::symlink("round", logs.join("round")).unwrap();
+    let check = store.check_other_nodes().unwrap();
+    assert_eq!((&*check.summary, check.level()), ("1 other log", Level::Note));
+    assert!(check.hint.is_some());
+    let whats: Vec<&str> = check.found.iter().map(|finding| &*finding.what).collect();
+    assert!(whats.iter().any(|what| what.starts_with("it is torn from byte 0")), "{whats:?}");
+    assert!(whats.iter().any(|what| what.starts_with("cannot be read")), "{whats:?}");
+}
+
+/// A compaction removes segments while they are read.
+#[test]
+fn a_log_is_listed_again_only_where_a_file_of_it_is_gone_by_the_time_it_is_opened() {
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    pause(&mut store, "slow");
+    let log = store.place().log_dir("desk");
+    for (error, is_again) in
+        [(io::ErrorKind::NotFound, true), (io::ErrorKind::PermissionDenied, false)]
+    {
+        store.disk = Arc::new(Refusing::once(Open::Read, error));
+        let survey = store.survey(&log, "desk", None);
+        assert_eq!(survey.is_ok_and(|survey| survey.is_clean()), is_again, "{error}");
+    }
+}
+
+#[test]
+fn whoever_waits_for_it_is_told_how_far_it_is() {
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    pause(&mut store, "slow");
+    let told = Arc::new(Mutex::new(0_u64));
+    let counting = Arc::clone(&told);
+    store.tell(Progress::to(move |reached| *counting.lock().unwrap() = reached.done));
+    examine(&store);
+    assert!(*told.lock().unwrap() > 0);
 }
 
 /// The real disk, on which a writer ends while somebody waits for its lock.
