@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::*;
 use crate::domain::decide;
 use crate::domain::event::QueuePaused;
+use crate::domain::job::{Claim, RunResult};
+use crate::domain::policy::RetryPolicy;
+use crate::domain::state::NodeState;
 use crate::store::clock::Clock;
 use crate::store::disk::{Space, Stat};
 use crate::store::real_disk::RealDisk;
@@ -21,6 +24,21 @@ fn cancel(store: &mut Store, id: &str) {
     store
         .transact(|node, _| Ok((decide::cancel(node, &id, None)?.into_iter().collect(), ())))
         .unwrap();
+}
+
+/// Runs the only job that waits, to a good end.
+fn run(store: &mut Store, id: &str) {
+    let job = JobId::new(id).unwrap();
+    let claim = |node: &NodeState, now| decide::claim(node, "desk.2abcdefg", 0, 1, &[], now);
+    store
+        .transact(|node, now| Ok((claim(node, now).into_iter().map(Event::Claimed).collect(), ())))
+        .unwrap();
+    let claim = Claim::new("desk.2abcdefg", 0);
+    let (tail, error, result) = (None, None, RunResult::Exit(0));
+    let outcome = decide::Outcome { job, run: 1, claim, result, ms: 7, tail, error };
+    let policy = RetryPolicy::default();
+    let end = |node: &NodeState, now| decide::finish(node, outcome.clone(), &policy, now, 0.0);
+    store.transact(|node, now| Ok((vec![end(node, now)], ()))).unwrap();
 }
 
 /// Makes the three files of a run.
@@ -55,8 +73,11 @@ fn finished_jobs_go_with_what_they_printed_and_are_counted() {
         enqueue(&mut store, &[id]).unwrap();
         cancel(&mut store, id);
     });
-    let went = store.expire(AT_ONCE, Rest::default()).unwrap();
-    assert_eq!(went, Went { jobs: 2, outputs: 0, more: false });
+    run(&mut store, "c");
+    print(&store, "c", 1);
+    let all = Retention { completed: Some(Duration::ZERO), ..AT_ONCE };
+    let went = store.expire(all, Rest::default()).unwrap();
+    assert_eq!(went, Went { jobs: 3, outputs: 3, more: false });
 }
 
 /// A look at a queue in which nothing is over writes nothing, not even where the log is to be begun anew.

@@ -147,3 +147,7 @@ impl Store {
         check
     }
 }
+
+#[cfg(test)]
+#[path = "place_tests.rs"]
+mod tests;

@@ -152,3 +152,52 @@ impl Drop for Probe {
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::doctor::Level;
+    use crate::store::doctor::refusing::Refusing;
+    use crate::store::failing_disk::Failing;
+    use crate::store::store_tests::{Queue, enqueue};
+
+    /// Or a disk that stores nothing any more would be in order.
+    #[test]
+    fn a_probe_that_cannot_be_written_or_synced_is_a_fault() {
+        let queue = Queue::new();
+        let mut store = queue.open();
+        enqueue(&mut store, &["a"]).unwrap();
+        assert_eq!(store.check_sync().level(), Level::Ok);
+        for call in ["append .probe.", "sync .probe."] {
+            store.disk = Arc::new(Failing::where_it(move |made| made.starts_with(call)));
+            let check = store.check_sync();
+            assert_eq!((check.level(), check.measured), (Level::Fault, Vec::new()), "{call}");
+            let left = store.temporary_files();
+            assert!(left.is_empty(), "{left:?}");
+        }
+    }
+
+    /// Who only may not write is not the one who does.
+    #[test]
+    fn a_place_in_which_nobody_can_write_is_a_fault_and_one_in_which_this_user_cannot_is_not() {
+        let queue = Queue::new();
+        let mut store = queue.open();
+        enqueue(&mut store, &["a"]).unwrap();
+        for (error, level) in [
+            (io::ErrorKind::ReadOnlyFilesystem, Level::Fault),
+            (io::ErrorKind::PermissionDenied, Level::Ok),
+        ] {
+            store.disk = Arc::new(Refusing::once(Open::CreateNew, error));
+            let check = store.check_sync();
+            assert_eq!((check.level(), check.skipped.is_some()), (level, level == Level::Ok));
+        }
+    }
+
+    #[test]
+    fn times_are_told_in_microseconds() {
+        assert_eq!(micros(Duration::from_millis(3)), 3000);
+        assert_eq!(micros(Duration::MAX), u64::MAX);
+    }
+}

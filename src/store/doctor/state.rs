@@ -207,3 +207,7 @@ fn differences(kept: &State, whole: &State) -> Vec<String> {
     }
     found
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

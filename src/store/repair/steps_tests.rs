@@ -69,6 +69,17 @@ fn a_repair_goes_on_while_its_lock_is_held_or_its_note_is_gone() {
     assert!(store.is_being_repaired());
 }
 
+/// As another may have mended it since somebody looked.
+#[test]
+fn a_log_that_is_not_damaged_is_not_rebuilt() {
+    let place = place();
+    let mut store = open(place.path());
+    write_three(&mut store);
+    let before = files(place.path());
+    assert_eq!(store.rebuild(&[]).unwrap(), Mended::default());
+    assert!(files(place.path()) == before);
+}
+
 #[test]
 fn a_rebuild_says_what_it_had_from_before_the_damage() {
     for is_read in [true, false] {
