@@ -155,6 +155,22 @@ fn a_log_is_listed_again_only_where_a_file_of_it_is_gone_by_the_time_it_is_opene
     }
 }
 
+/// Writers follow no link, and nobody writes in the log of another.
+#[test]
+fn what_only_writers_stumble_over_is_looked_for_in_the_own_log() {
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    pause(&mut store, "slow");
+    let logs = store.place().logs();
+    let (own, aside) = (logs.join("desk/00000001.jsonl"), place.path().join("aside"));
+    std::fs::rename(&own, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &own).unwrap();
+    assert_eq!(found(&examine(&store), "headers").0, Level::Fault);
+    std::fs::rename(logs.join("desk"), logs.join("nas")).unwrap();
+    let what = found(&examine(&store), "other_nodes").1;
+    assert!(!what.is_empty() && !what.contains("link"), "{what}");
+}
+
 #[test]
 fn whoever_waits_for_it_is_told_how_far_it_is() {
     let place = tempfile::tempdir().unwrap();

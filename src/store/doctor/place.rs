@@ -14,6 +14,9 @@ use crate::store::small_file;
 /// Less free space than this is told of, in bytes.
 const LITTLE: u64 = 64 << 20;
 
+/// Fewer files than this that can still be made are told of.
+const FEW: u64 = 1000;
+
 impl Store {
     /// Whether the format is one that this version knows.
     pub(super) fn check_format(&self) -> Check {
@@ -134,17 +137,21 @@ impl Store {
             return Check::skipped("free_space", "the system does not tell");
         };
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        // Some file systems have no number of files at which they are full.
+        let files = (stat.f_files > 0).then_some(stat.f_favail);
         check.measured.push(("free_bytes", free));
-        if stat.f_files > 0 {
-            check.measured.push(("free_inodes", stat.f_favail));
-        }
-        if free < LITTLE {
-            check.note(root, format!("{free} bytes are free on its disk"));
-            check.hint = Some("what can't be stored is not acknowledged; make room");
-        } else if stat.f_files > 0 && stat.f_favail < 1000 {
-            check.note(root, format!("{} more files can be made on its disk", stat.f_favail));
-        }
+        check.measured.extend(files.map(|files| ("free_inodes", files)));
+        tell_of_little_room(&mut check, root, free, files);
         check
+    }
+}
+
+fn tell_of_little_room(check: &mut Check, root: &Path, free: u64, files: Option<u64>) {
+    if free < LITTLE {
+        check.note(root, format!("{free} bytes are free on its disk"));
+        check.hint = Some("what can't be stored is not acknowledged; make room");
+    } else if let Some(files) = files.filter(|files| *files < FEW) {
+        check.note(root, format!("{files} more files can be made on its disk"));
     }
 }
 

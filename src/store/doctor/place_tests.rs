@@ -65,3 +65,18 @@ fn free_inodes_are_measured_where_the_file_system_has_any() {
     let has = |name| store.check_free_space().measured.iter().any(|(known, _)| *known == name);
     assert_eq!((has("free_bytes"), has("free_inodes")), (true, stat.f_files > 0));
 }
+
+#[test]
+fn little_room_is_told_of() {
+    let root = Path::new("queue");
+    let told = |free, files| {
+        let mut check = Check::new("free_space");
+        tell_of_little_room(&mut check, root, free, files);
+        check.found.into_iter().map(|finding| finding.what).collect::<String>()
+    };
+    for files in [None, Some(FEW)] {
+        assert_eq!(told(LITTLE, files), "");
+    }
+    assert_eq!(told(LITTLE - 1, Some(0)), "67108863 bytes are free on its disk");
+    assert_eq!(told(LITTLE, Some(FEW - 1)), "999 more files can be made on its disk");
+}

@@ -3,7 +3,7 @@
 //! Each probe makes one file below `local/` and removes it; where there is no place for it yet, it is left out.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -98,15 +98,7 @@ impl Store {
             }
             times.push(begun.elapsed());
         }
-        times.sort();
-        let median = times[SYNCS / 2];
-        check.measured.push(("median_us", micros(median)));
-        check.measured.push(("worst_us", micros(times[SYNCS - 1])));
-        if median > SLOW {
-            let what =
-                format!("a sync takes {} ms, and each enqueue waits for one", median.as_millis());
-            check.note(&path, what);
-        }
+        tell_of_times(&mut check, &path, times);
         check
     }
 
@@ -117,6 +109,19 @@ impl Store {
             let directory = self.disk.open(&path, Open::Directory).ok()?;
             Some((path, directory))
         })
+    }
+}
+
+/// Tells how long syncs took, in the middle and at worst.
+fn tell_of_times(check: &mut Check, path: &Path, mut times: Vec<Duration>) {
+    times.sort();
+    let (median, worst) = (times[SYNCS / 2], times[SYNCS - 1]);
+    check.measured.push(("median_us", micros(median)));
+    check.measured.push(("worst_us", micros(worst)));
+    if median > SLOW {
+        let what =
+            format!("a sync takes {} ms, and each enqueue waits for one", median.as_millis());
+        check.note(path, what);
     }
 }
 
@@ -193,6 +198,19 @@ mod tests {
             let check = store.check_sync();
             assert_eq!((check.level(), check.skipped.is_some()), (level, level == Level::Ok));
         }
+    }
+
+    #[test]
+    fn a_disk_is_slow_where_half_of_its_syncs_are() {
+        let told = |median| {
+            let mut check = Check::new("sync");
+            let (fast, slow) = ([Duration::from_micros(3); SYNCS / 2], [SLOW * 3; SYNCS / 2]);
+            tell_of_times(&mut check, Path::new("local"), [&slow[..], &[median], &fast].concat());
+            let worst = ("worst_us", 300_000);
+            assert_eq!(check.measured, [("median_us", micros(median)), worst]);
+            check.found.len()
+        };
+        assert_eq!((told(SLOW), told(SLOW + Duration::from_micros(1))), (0, 1));
     }
 
     #[test]
