@@ -315,9 +315,5 @@ fn counted(count: u64, one: &str, many: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "doctor/refusing_tests.rs"]
-mod refusing;
-
-#[cfg(test)]
 #[path = "doctor_tests.rs"]
 mod tests;

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::refusing::Refusing;
 use super::{Check, Condition, Level, Report, names};
 use crate::domain::decide::OnConflict;
 use crate::domain::event::{Event, QueuePaused};
@@ -14,6 +13,7 @@ use crate::store::clock::Clock;
 use crate::store::disk::{Disk, Handle, Lock, Open, Stat};
 use crate::store::ids::Ids;
 use crate::store::machine::Environment;
+use crate::store::odd_disk::Odd;
 use crate::store::progress::Progress;
 use crate::store::real_disk::RealDisk;
 use crate::store::{Enqueue, Setting, Store};
@@ -149,7 +149,7 @@ fn a_log_is_listed_again_only_where_a_file_of_it_is_gone_by_the_time_it_is_opene
     for (error, is_again) in
         [(io::ErrorKind::NotFound, true), (io::ErrorKind::PermissionDenied, false)]
     {
-        store.disk = Arc::new(Refusing::once(Open::Read, error));
+        store.disk = Arc::new(Odd::once("open 00000001.jsonl", error));
         let survey = store.survey(&log, "desk", None);
         assert_eq!(survey.is_ok_and(|survey| survey.is_clean()), is_again, "{error}");
     }

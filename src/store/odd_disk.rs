@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -79,6 +79,13 @@ impl Odd {
     /// zeros there.
     pub(crate) fn always(refused: &'static str, kind: io::ErrorKind) -> Self {
         Self::refusing(move |call| (call == refused).then_some(kind))
+    }
+
+    /// The first such call is refused, and none behind it.
+    pub(crate) fn once(refused: &'static str, kind: io::ErrorKind) -> Self {
+        let is_due = AtomicBool::new(true);
+        let is_it = move |call: &str| call == refused && is_due.swap(false, Ordering::SeqCst);
+        Self::refusing(move |call| is_it(call).then_some(kind))
     }
 
     /// Calls fail, without a kind.

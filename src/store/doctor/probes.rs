@@ -164,8 +164,7 @@ mod tests {
 
     use super::*;
     use crate::store::doctor::Level;
-    use crate::store::doctor::refusing::Refusing;
-    use crate::store::failing_disk::Failing;
+    use crate::store::odd_disk::Odd;
     use crate::store::store_tests::{Queue, enqueue};
 
     /// Or a disk that stores nothing any more would be in order.
@@ -176,7 +175,7 @@ mod tests {
         enqueue(&mut store, &["a"]).unwrap();
         assert_eq!(store.check_sync().level(), Level::Ok);
         for call in ["append .probe.", "sync .probe."] {
-            store.disk = Arc::new(Failing::where_it(move |made| made.starts_with(call)));
+            store.disk = Arc::new(Odd::failing(move |made| made.starts_with(call)));
             let check = store.check_sync();
             assert_eq!((check.level(), check.measured), (Level::Fault, Vec::new()), "{call}");
             let left = store.temporary_files();
@@ -194,7 +193,9 @@ mod tests {
             (io::ErrorKind::ReadOnlyFilesystem, Level::Fault),
             (io::ErrorKind::PermissionDenied, Level::Ok),
         ] {
-            store.disk = Arc::new(Refusing::once(Open::CreateNew, error));
+            store.disk = Arc::new(Odd::refusing(move |call| {
+                call.starts_with("open .probe.").then_some(error)
+            }));
             let check = store.check_sync();
             assert_eq!((check.level(), check.skipped.is_some()), (level, level == Level::Ok));
         }
