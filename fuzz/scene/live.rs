@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of how it came to hold that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use queuectl::domain::decide::{self, OnConflict};
 use queuectl::domain::event::{Event, SegmentEnd, WorkerStopped};
@@ -163,6 +163,7 @@ impl Queue {
     fn is_honest(&self) -> bool {
         let mut end = SegmentEnd { segment: 0, len: 0, seq: 0, ts: None, crc: None };
         let (mut bases, mut is_honest) = (0, true);
+        let mut places = BTreeMap::new();
         for (name, bytes) in files(&self.log()) {
             let Some(name) = SegmentName::parse(&name) else { continue };
             let (number, is_base) = match name {
@@ -172,6 +173,13 @@ impl Queue {
             bases += u32::from(is_base);
             for placed in segment::cut(&bytes, 0).good {
                 let record = &placed.record;
+                if let (Event::Enqueued(_) | Event::JobRecorded(_), Some(job)) =
+                    (&record.event, record.event.job())
+                {
+                    // No two jobs have one place.
+                    let known = places.entry(record.seq).or_insert_with(|| job.clone());
+                    is_honest &= known == job;
+                }
                 match &record.event {
                     Event::Segment(header) => {
                         let follows = |prev: &SegmentEnd| {
