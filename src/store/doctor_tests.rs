@@ -3,14 +3,13 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use super::{Check, Condition, Level, Report, names};
+use super::{Check, Condition, Level, PATIENCE, Report, names};
 use crate::domain::decide::OnConflict;
 use crate::domain::event::{Event, QueuePaused};
 use crate::domain::job::{JobId, Spec};
 use crate::store::clock::Clock;
-use crate::store::disk::{Disk, Handle, Lock, Open, Stat};
+use crate::store::disk::{Disk, Lock, Open};
 use crate::store::ids::Ids;
 use crate::store::machine::Environment;
 use crate::store::odd_disk::Odd;
@@ -183,33 +182,6 @@ fn whoever_waits_for_it_is_told_how_far_it_is() {
     assert!(*told.lock().unwrap() > 0);
 }
 
-/// The real disk, on which a writer ends while somebody waits for its lock.
-struct Writing(Mutex<Option<Box<dyn FnOnce() + Send>>>);
-
-impl Disk for Writing {
-    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn Handle>> {
-        RealDisk.open(path, how)
-    }
-
-    fn create_directory(&self, path: &Path) -> io::Result<()> {
-        RealDisk.create_directory(path)
-    }
-
-    fn stat(&self, path: &Path) -> io::Result<Stat> {
-        RealDisk.stat(path)
-    }
-
-    fn pause(&self, _: Duration) {
-        if let Some(end) = self.0.lock().unwrap().take() {
-            end();
-        }
-    }
-
-    fn boot(&self) -> io::Result<String> {
-        Ok("boot".to_owned())
-    }
-}
-
 /// What is written while somebody looks is no fault: it is looked at again while nobody can write.
 #[test]
 fn a_torn_end_that_is_gone_by_the_second_look_is_nothing() {
@@ -226,14 +198,41 @@ fn a_torn_end_that_is_gone_by_the_second_look_is_nothing() {
 
     let directory = RealDisk.open(&log, Open::Directory).unwrap();
     assert!(directory.try_lock(Lock::Exclusive).unwrap());
-    let rest = rest.to_owned();
-    let end = move || {
-        let writing = RealDisk.open(&segment, Open::Append).unwrap();
-        writing.append(&rest).unwrap();
-        directory.unlock().unwrap();
-    };
-    let disk = Writing(Mutex::new(Some(Box::new(end))));
+    let rest = Mutex::new(Some(rest.to_owned()));
+    // The writer ends while somebody waits for its lock.
+    let disk = Odd::new(move |call| {
+        let ended = rest.lock().unwrap().take_if(|_| call.starts_with("pause "));
+        ended.map_or(Ok(()), |rest| {
+            RealDisk.open(&segment, Open::Append)?.append(&rest)?;
+            directory.unlock()
+        })
+    });
     let report = examine(&open_on(Arc::new(disk), place.path()));
     assert_eq!(report.condition, Condition::Whole);
     assert!(report.is_ok());
+}
+
+/// Whoever writes all the time keeps nobody from looking.
+#[test]
+fn a_lock_that_is_not_had_is_waited_for_and_then_done_without() {
+    let place = tempfile::tempdir().unwrap();
+    let mut store = open(place.path());
+    pause(&mut store, "slow");
+    let log = store.place().log_dir("desk");
+    let directory = RealDisk.open(&log, Open::Directory).unwrap();
+    assert!(directory.try_lock(Lock::Exclusive).unwrap());
+    let waited = Arc::new(Mutex::new(0_u64));
+    let adding = Arc::clone(&waited);
+    store.disk = Arc::new(Odd::refusing(move |call| {
+        let micros: u64 = call.strip_prefix("pause ")?.parse().unwrap();
+        *adding.lock().unwrap() += micros;
+        // So that it takes no time.
+        Some(io::ErrorKind::Other)
+    }));
+    assert!(store.hold_still(&log).is_none());
+    assert_eq!(u128::from(*waited.lock().unwrap()), PATIENCE.as_micros());
+    directory.unlock().unwrap();
+    let held = store.hold_still(&log).unwrap();
+    assert!(!directory.try_lock(Lock::Exclusive).unwrap());
+    held.unlock().unwrap();
 }
