@@ -28,6 +28,7 @@ fn a_job_is_written_without_reading_what_is_there() {
     let mut store = queue.open();
     store.enqueue(fresh(&["b"])).unwrap();
     enqueue(&mut store, &["c"]).unwrap();
+    store.enqueue(fresh(&["b1", "b2"])).unwrap();
     assert!(!has_read(&store));
 
     // Of a later segment alone, nobody can say that an id is free.
@@ -44,7 +45,7 @@ fn a_job_is_written_without_reading_what_is_there() {
     let mut store = queue.open_in_boot("boot-2");
     enqueue(&mut store, &["g"]).unwrap();
     assert!(!has_read(&store), "with a checkpoint");
-    assert_eq!(queue.ids(), ["a", "b", "c", "d", "e", "f", "g"]);
+    assert_eq!(queue.ids(), ["a", "b", "c", "b1", "b2", "d", "e", "f", "g"]);
 }
 
 #[test]
@@ -144,6 +145,9 @@ fn the_ids_of_a_log_are_found_in_all_of_it_or_not_told() {
     store.read().unwrap();
     let cursor = store.view.cursors["desk"].clone();
     enqueue(&mut queue.open(), &["b"]).unwrap();
+    // The last line is cut off, as if it were on its way.
+    assert_eq!(ids(&queue, None, len(&queue, 1) - 1), None, "more than is searched");
+    assert_eq!(ids(&queue, Some(&cursor), len(&queue, 1) - cursor.offset - 1), None);
     enqueue(&mut queue.open_in_boot("boot-2"), &["c"]).unwrap();
     let some = |ids: &[&str]| Some(ids.iter().map(ToString::to_string).collect::<Vec<_>>());
 
