@@ -52,7 +52,13 @@ impl Queue {
         let left: Vec<_> = left.into_iter().filter(|step| !MAY_STAY.contains(step)).collect();
         assert!(left.is_empty(), "repaired, and not mended: {left:?} of {report:?}");
         let is_mended = report.condition == Condition::Whole && store.degraded().is_none();
-        self.sees_all(&mut store, &had);
+        if is_mended {
+            self.sees_all(&mut store, &had);
+        } else {
+            // What keeps a repair from the log must not harm it either.
+            let lost: Vec<_> = had.difference(&self.kept(None)).cloned().collect();
+            assert!(lost.is_empty(), "without a repair {lost:?} are lost");
+        }
         self.goes_on(is_mended);
     }
 
