@@ -182,7 +182,11 @@ fn go_on(
     cursor: Cursor,
 ) -> io::Result<Option<NodeState>> {
     let files = open_files(directory, Some(&cursor))?;
-    if !still_holds(&files, &cursor)? && !had_come_to(&files, reading.mark, &state, &cursor) {
+    // A base has what stood behind the place, too.
+    let is_in_a_base = files.base.as_ref().is_some_and(|base| base.last >= cursor.segment);
+    if !still_holds(&files, &cursor)?
+        && (is_in_a_base || !had_come_to(&files, reading.mark, &state, &cursor))
+    {
         return Ok(None);
     }
     let mut fold = Fold::behind(reading, state, cursor);

@@ -234,6 +234,33 @@ fn what_was_read_is_believed_where_the_log_had_come_so_far() {
     }
 }
 
+/// The base has what the cache never saw. It was once left out: what lay behind the place of the cache was lost.
+#[test]
+fn a_cache_that_is_older_than_a_base_of_its_segment_is_not_gone_on_from() {
+    for is_begun_in in [1, 2] {
+        let queue = Queue::new();
+        let mut store = queue.open();
+        enqueue(&mut store, &["a"]).unwrap();
+        if is_begun_in == 2 {
+            store.seal().unwrap();
+            enqueue(&mut store, &["a2"]).unwrap();
+        }
+        store.read().unwrap();
+        store.write_checkpoint();
+        enqueue(&mut store, &["b"]).unwrap();
+        store.seal().unwrap();
+        store.compactor().unwrap().run(None).unwrap().unwrap();
+        assert!(!queue.log(is_begun_in).exists());
+        enqueue(&mut store, &["x"]).unwrap();
+        enqueue(&mut store, &["y"]).unwrap();
+        let had = jobs(&mut queue.open());
+        damage(&queue.log(is_begun_in + 1), "\"x\"");
+        queue.open().rebuild(&[]).unwrap();
+        let left: BTreeSet<String> = had.into_iter().filter(|id| id != "x").collect();
+        assert_eq!(jobs(&mut queue.open()), left, "{is_begun_in}");
+    }
+}
+
 #[test]
 fn a_log_had_come_to_a_place_that_is_at_or_before_what_was_synced() {
     let mut state = NodeState::default();
