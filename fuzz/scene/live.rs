@@ -15,7 +15,7 @@ use queuectl::store::presence::notes::RunStart;
 use queuectl::store::presence::{self, Liveness};
 use queuectl::store::real_disk::RealDisk;
 use queuectl::store::repair::Step;
-use queuectl::store::replay::View;
+use queuectl::store::replay::{Cursor, View};
 use queuectl::store::segment::{self, SegmentName};
 use queuectl::store::{Enqueue, Store, StoreError};
 
@@ -144,22 +144,33 @@ impl Queue {
 
     /// The jobs that the log has, read without a checkpoint, but for those that a line purges that may not count yet,
     /// and those of another log in the place of the one that is remembered.
-    fn kept(&self, remembered: Option<&NodeState>) -> BTreeSet<JobId> {
+    fn kept(&self, remembered: Option<&(NodeState, Cursor)>) -> BTreeSet<JobId> {
         let mut view = View::default();
         let logs = self.root().join("log");
         let read = view.refresh(&RealDisk, &logs, Some(NODE), None);
         let own = read.ok().and_then(|()| view.state.node(NODE));
-        let is_of_it = |job: &&Job| {
-            remembered
-                .is_none_or(|was| job.order > was.facts.last_seq || was.job(job.id()).is_some())
-        };
-        let jobs = own.into_iter().flat_map(|own| own.jobs()).filter(is_of_it);
-        let mut kept: BTreeSet<JobId> = jobs.map(|job| job.id().clone()).collect();
-        for (_, bytes) in files(&self.log()) {
+        let jobs = own.into_iter().flat_map(|own| own.jobs()).map(|job| job.id().clone());
+        let mut kept: BTreeSet<JobId> = jobs.collect();
+        for (name, bytes) in files(&self.log()) {
+            let number = match SegmentName::parse(&name) {
+                Some(SegmentName::Segment(number)) => number,
+                Some(SegmentName::Base(..)) => u64::MAX,
+                None => continue,
+            };
             for placed in segment::cut(&bytes, 0).good {
-                if let Event::Purged(purged) = placed.record.event {
-                    kept.remove(&purged.job);
-                }
+                let is_of_another = |id: &JobId| {
+                    remembered.is_some_and(|(was, cursor)| {
+                        let is_before = (number, placed.start) < (cursor.segment, cursor.offset);
+                        let (seq, ts) = (placed.record.seq, placed.record.ts);
+                        let follows = seq > was.facts.last_seq && ts > was.facts.last_ts;
+                        (is_before || !follows) && was.job(id).is_none()
+                    })
+                };
+                match placed.record.event.job() {
+                    Some(id) if matches!(placed.record.event, Event::Purged(_)) => kept.remove(id),
+                    Some(id) if is_of_another(id) => kept.remove(id),
+                    _ => continue,
+                };
             }
         }
         kept
@@ -222,9 +233,9 @@ impl Queue {
     }
 }
 
-/// The own log as it was when the checkpoint was written.
-fn remembered(store: &Store) -> Option<NodeState> {
+/// The own log as it was when the checkpoint was written, and how far that was.
+fn remembered(store: &Store) -> Option<(NodeState, Cursor)> {
     let cache = RealDisk.open(&store.place().cache_dir(), Open::Directory).ok()?;
     let view = checkpoint::open(cache.as_ref(), Some(NODE), store.boot())?.load()?;
-    view.state.node(NODE).cloned()
+    Some((view.state.node(NODE)?.clone(), view.cursors.get(NODE)?.clone()))
 }

@@ -6,6 +6,7 @@
 
 use std::io;
 
+use super::base;
 use super::disk::{Handle, Open};
 use super::error::StoreError;
 use super::files::Files;
@@ -73,8 +74,11 @@ impl Locked<'_> {
         }
         match self.directory.open_in(&segment::file_name(mark.segment), Open::Read) {
             Ok(file) => match other_line(file.as_ref(), mark).map_err(failed())? {
-                Some(what) => Err(self.rolled_back(what)),
-                None => Ok(()),
+                // Of a segment that a base stands for, whatever is in its place by now is read by nobody.
+                Some(what) if !self.is_in_a_whole_base(mark.segment).map_err(failed())? => {
+                    Err(self.rolled_back(what))
+                }
+                _ => Ok(()),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 match self.is_in_a_base(mark.segment).map_err(failed())? {
@@ -92,6 +96,13 @@ impl Locked<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn is_in_a_whole_base(&self, number: u64) -> io::Result<bool> {
+        let names = self.directory.names()?;
+        let names: Vec<_> = names.iter().filter_map(|name| SegmentName::parse(name)).collect();
+        let base = base::newest(self.directory.as_ref(), &names)?;
+        Ok(base.is_some_and(|base| base.last >= number))
     }
 
     /// Listed anew, for a base may just have come into the place of the segment. One that isn't whole is damage.

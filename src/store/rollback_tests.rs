@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::doctor::Condition;
 use super::store_tests::{Queue, enqueue};
 use super::*;
 use crate::domain::event::{ConfigSet, QueuePaused};
@@ -307,4 +308,21 @@ fn another_line_is_one_that_holds_and_reaches_over_the_place_of_the_mark() {
         let told = look(bytes, len).unwrap();
         assert!(told.ends_with(&format!("is another, of seq {seq}")), "{told}");
     }
+}
+
+/// What was synced there stands in the base; nobody else looks at the file.
+#[test]
+fn a_file_in_the_place_of_a_segment_that_a_base_stands_for_keeps_nobody_from_writing() {
+    let queue = Queue::new();
+    let mut store = queue.open();
+    enqueue(&mut store, &["a", "b", "c"]).unwrap();
+    store.read().unwrap();
+    store.seal().unwrap();
+    store.compactor().unwrap().run(None).unwrap().unwrap();
+    let other = Queue::new();
+    enqueue(&mut other.open(), &["another-job-of-another-log", "d", "e", "f"]).unwrap();
+    std::fs::copy(other.log(1), queue.log(1)).unwrap();
+    enqueue(&mut queue.open(), &["g"]).unwrap();
+    assert_eq!(queue.ids(), ["a", "b", "c", "g"]);
+    assert_eq!(queue.open().examine(&mut |_| ()).unwrap().condition, Condition::Whole);
 }
