@@ -34,8 +34,11 @@ pub(super) fn perform(session: &mut Session, args: &Args) -> Result<Exit, Failur
         print(session, &views, columns, form)?;
     }
     if views.is_empty() && form == Form::Table {
-        let any = session.jobs().is_empty();
-        session.note(if any { "the queue has no jobs" } else { "no job is selected" });
+        session.note(match (session.jobs().is_empty(), session.is_damaged()) {
+            (true, true) => "no job can be read",
+            (true, false) => "the queue has no jobs",
+            (false, _) => "no job is selected",
+        });
     }
     let shown = views.iter().map(|view| (view.node, view.job));
     Stranded::among(session, shown).tell_ways_out(session);

@@ -120,6 +120,7 @@ fn attempt(verb: &Verb) -> &'static str {
         Verb::Events(_) => "print events",
         Verb::Compact(_) => "compact the log",
         Verb::Init(_) => "make the queue",
+        Verb::Doctor(args) if args.repair => "repair the queue",
         Verb::Doctor(_) => "look at the queue",
         Verb::Worker(worker) => match worker.verb {
             WorkerVerb::Start(_) => "work on the queue",

@@ -224,6 +224,11 @@ impl Session {
         seen.or_else(|| self.damage.clone()).or_else(|| self.store.degraded())
     }
 
+    /// Whether there may be more in the queue than is seen of it.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.seen_damage().is_some()
+    }
+
     /// What was refused on a damaged queue may have been refused for what is not readable of it.
     pub(super) fn doubt(&self, failure: Failure) -> Failure {
         match self.seen_damage() {

@@ -237,3 +237,12 @@ fn readers_show_what_is_left_of_a_log_that_was_rolled_back() {
     assert_eq!(std::fs::read(home.segment()).unwrap(), old);
     assert_eq!(names(&log_of(&home)).len(), 1);
 }
+
+/// What can't be read may be there.
+#[test]
+fn a_queue_whose_log_is_gone_is_not_said_to_have_no_jobs() {
+    let home = queue_of_three();
+    std::fs::remove_dir_all(log_of(&home)).unwrap();
+    let said = home.run("list").fails(3);
+    assert!(said.contains("no job can be read") && !said.contains("has no jobs"), "{said}");
+}
