@@ -137,15 +137,19 @@ impl Locked<'_> {
         let active = self.log.active.clone().expect("BUG: doubt before the log was settled");
         let (path, file) = (self.log.file(active.number), active.file.as_ref());
         let mut reason = reason;
+        if reason != Reason::SyncError && file.sync_data().is_err() {
+            reason = Reason::SyncError;
+        }
+        let bytes =
+            segment::read_range(file, 0, u64::MAX).map_err(StoreError::io("read", &path))?;
+        let lines = segment::cut(&bytes, 0);
+        // Behind the last line that holds nothing is taken as it stands: half a line is no failed sync.
+        let found_len = active.found_len.min(lines.good_prefix);
         if reason != Reason::SyncError
-            && (file.sync_data().is_err()
-                || self.hides_an_error(file, active.number, active.found_len, mark)?)
+            && self.hides_an_error(file, active.number, found_len, mark)?
         {
             reason = Reason::SyncError;
         }
-        let bytes = segment::read_range(active.file.as_ref(), 0, u64::MAX)
-            .map_err(StoreError::io("read", &path))?;
-        let lines = segment::cut(&bytes, 0);
         let synced = mark.filter(|mark| mark.segment == active.number).map_or(0, |mark| mark.len);
         if synced > lines.good_prefix {
             let what = format!("it was synced and does not hold at byte {}", lines.good_prefix);

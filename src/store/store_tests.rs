@@ -132,6 +132,8 @@ fn a_torn_tail_is_left_where_it_is_and_does_not_count() {
         assert_eq!(store.take_notices().len(), 1);
         assert_eq!(queue.ids(), ["a", "b"]);
         assert!(std::fs::read(queue.log(1)).unwrap().ends_with(torn));
+        let next = std::fs::read_to_string(queue.log(2)).unwrap();
+        assert!(next.contains("\"why\":\"torn\""), "{next}");
         assert_eq!(queue.segments().len(), 2);
     }
 }
