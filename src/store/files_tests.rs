@@ -50,6 +50,23 @@ fn rename(from: &Path, to: &Path) {
     fs::rename(from, to).unwrap();
 }
 
+/// Takes a segment away before this call, and puts it back before the second listing.
+fn is_away(
+    queue: &Queue,
+    segment: u64,
+    from: &'static str,
+) -> impl Fn(&str, usize) -> io::Result<()> + Send + Sync + 'static {
+    let (there, away) = (queue.log(segment), queue.root.join("away"));
+    move |call, list| {
+        match (call, list) {
+            (call, 1) if call == from => rename(&there, &away),
+            ("list desk", 2) => rename(&away, &there),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
 #[test]
 fn what_is_all_there_is_listed_once() {
     let (queue, mut store) = log(3);
@@ -67,15 +84,7 @@ fn what_is_all_there_is_listed_once() {
 #[test]
 fn what_is_gone_before_it_is_opened_is_listed_again() {
     let (queue, _) = log(2);
-    let (there, away) = (queue.log(1), queue.root.join("away"));
-    let open_it = move |call: &str, list| {
-        match (call, list) {
-            ("open 00000001.jsonl", 1) => rename(&there, &away),
-            ("list desk", 2) => rename(&away, &there),
-            _ => {}
-        }
-        Ok(())
-    };
+    let open_it = is_away(&queue, 1, "open 00000001.jsonl");
     assert_eq!(open(&queue, None, open_it).unwrap(), (vec![1, 2], false, 2));
 
     let away = |call: &str, _| match call {
@@ -99,15 +108,7 @@ fn where_one_is_missing_in_the_middle_the_listing_is_taken_again() {
         (None, 3, vec![1, 2, 3, 4]),
         (Some(cursor(2)), 3, vec![2, 3, 4]),
     ] {
-        let (there, away) = (queue.log(missing), queue.root.join("away"));
-        let open_it = move |call: &str, list| {
-            match (call, list) {
-                ("list desk", 1) => rename(&there, &away),
-                ("list desk", 2) => rename(&away, &there),
-                _ => {}
-            }
-            Ok(())
-        };
+        let open_it = is_away(&queue, missing, "list desk");
         assert_eq!(open(&queue, cursor.as_ref(), open_it).unwrap(), (all, false, 2), "{missing}");
     }
     // What stays away is for the reader to tell.
@@ -123,15 +124,7 @@ fn the_first_segment_follows_the_base() {
     enqueue(&mut queue.open_in_boot("boot-2"), &["x"]).unwrap();
     for segment in [1, 2, 3] {
         let place = (segment > 1).then(|| cursor(segment));
-        let (there, away) = (queue.log(2), queue.root.join("away"));
-        let open_it = move |call: &str, list| {
-            match (call, list) {
-                ("list desk", 1) => rename(&there, &away),
-                ("list desk", 2) => rename(&away, &there),
-                _ => {}
-            }
-            Ok(())
-        };
+        let open_it = is_away(&queue, 2, "list desk");
         let found = open(&queue, place.as_ref(), open_it).unwrap();
         // Who has read up to the last has nothing to do with the one before.
         let (segments, lists) = if segment == 3 { (vec![3], 1) } else { (vec![2, 3], 2) };
